@@ -1,0 +1,55 @@
+# make reproduce | test | lint | dashboard | constraints
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 5000
+
+# the pipeline's commands are found without activating the environment
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help reproduce test lint dashboard constraints
+
+help:
+	@echo "make reproduce   text to result page: installs, runs the pipeline (dvc repro), prints the result table"
+	@echo "make test        installs, runs the whole test suite"
+	@echo "make lint        ruff (lint and format) and mypy"
+	@echo "make dashboard   MLflow's UI on the results, on http://localhost:$(PORT)"
+	@echo "make constraints regenerates constraints.txt from pyproject.toml's ranges"
+
+# torch is installed first and pinned: an index that offers a CPU build is then used, instead of several GB of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (once; some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,launchers]'
+	@touch $@
+
+reproduce: $(STAMP)
+	@$(BIN)/dvc repro
+	@echo; cat reports/summary.txt; echo "page: reports/index.html"
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/mypy
+
+dashboard: $(STAMP)
+	@echo "MLflow: http://localhost:$(PORT)  (Ctrl-C stops it)"
+	@$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --port $(PORT)
+
+# Resolves the ranges of pyproject.toml afresh in an empty environment and writes down what it got.
+constraints:
+	@rm -rf .constraints && $(PYTHON) -m venv .constraints
+	@.constraints/bin/python -m pip install --quiet 'torch==2.13.0'
+	@.constraints/bin/python -m pip install --quiet '.[dev,launchers]'
+	@{ echo "# every pin of the environment that is tested; regenerate with: make constraints"; \
+	   .constraints/bin/python -m pip freeze --exclude llamalab --exclude pip --exclude setuptools | sed 's/+cpu//; s/ @ file.*torch-\([0-9.]*\).*/==\1/'; \
+	 } > constraints.txt
+	@rm -rf .constraints
+	@echo "constraints.txt: $$(grep -vc '^#' constraints.txt) pins"

@@ -1,0 +1,1 @@
+"""A package, not a namespace: Hydra looks for plugins only in packages."""

@@ -1,0 +1,111 @@
+"""Rotary embeddings stretched to longer sequences than the model was trained on.
+
+None has parameters, so a checkpoint trained with `rope` loads into any of them. `factor` is the new length over the
+old; at 1 all are `rope`. theta is the one of training.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from llamalab.model.position import RotaryPosition
+
+
+class StretchedRotaryPosition(RotaryPosition):
+    """What they have in common: a factor.
+
+    Args:
+        theta: base of the frequencies in training.
+        factor: length to reach over length in training.
+
+    Raises:
+        ValueError: factor is below 1.
+    """
+
+    def __init__(
+        self, dim: int, n_heads: int, head_dim: int, max_seq_len: int, std: float, theta: float, factor: float
+    ) -> None:
+        super().__init__(dim, n_heads, head_dim, max_seq_len, std, theta)
+        if factor < 1:
+            raise ValueError(f"factor: {factor} would shrink the context; give 1 (no change) or more")
+        self.factor = factor
+
+
+class InterpolatedRotaryPosition(StretchedRotaryPosition):
+    """Position interpolation: positions are divided by factor (Chen et al. 2023, equation 4)."""
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """Every frequency divided by factor, d/2."""
+        return super().frequencies(device) / self.factor
+
+
+class NTKRotaryPosition(StretchedRotaryPosition):
+    """NTK-aware scaling: theta grows to theta * factor^(d/(d-2)).
+
+    The slowest pair is interpolated by factor, the fastest hardly (bloc97 2023; Peng et al. 2023, section 3.1).
+
+    Raises:
+        ValueError: heads of one pair, whose only frequency no base changes.
+    """
+
+    def __init__(
+        self, dim: int, n_heads: int, head_dim: int, max_seq_len: int, std: float, theta: float, factor: float
+    ) -> None:
+        if head_dim == 2:
+            raise ValueError(f"dim: heads of width 2 have no base to change; use fewer n_heads than {n_heads}")
+        super().__init__(dim, n_heads, head_dim, max_seq_len, std, theta, factor)
+        self.theta = theta * factor ** (head_dim / (head_dim - 2))
+
+
+class YarnRotaryPosition(StretchedRotaryPosition):
+    """YaRN: interpolates slow pairs, leaves fast ones alone, and sharpens attention (Peng et al. 2023).
+
+    A pair that turns `beta_fast` times or more within the training length keeps its frequency, one that turns
+    `beta_slow` times or fewer has it divided by factor; between the two there is a ramp (section 3.2, "NTK-by-parts").
+    The ramp is linear in the pair's index between the rounded ends, as in the authors' code and transformers; the
+    paper's text has it linear in the number of turns. Queries and keys are both lengthened by 0.1 ln(factor) + 1, which
+    multiplies the scores by its square (equation 15).
+
+    Args:
+        beta_fast: turns within the training length from which on a frequency is kept.
+        beta_slow: turns up to which it is divided by factor.
+        original_seq_len: training length in tokens; None is the model's max_seq_len.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        head_dim: int,
+        max_seq_len: int,
+        std: float,
+        theta: float,
+        factor: float,
+        beta_fast: float,
+        beta_slow: float,
+        original_seq_len: int | None,
+    ) -> None:
+        super().__init__(dim, n_heads, head_dim, max_seq_len, std, theta, factor)
+        if not 0 < beta_slow < beta_fast:
+            raise ValueError(f"beta_slow: {beta_slow} must be positive and below beta_fast {beta_fast}")
+        length = max_seq_len if original_seq_len is None else original_seq_len
+        first, last = (self._pair_that_turns(times, length) for times in (beta_fast, beta_slow))
+        self.ramp_start = max(math.floor(first), 0)
+        self.ramp_end = max(min(math.ceil(last), head_dim - 1), self.ramp_start + 0.001)
+
+    def _pair_that_turns(self, times: float, length: int) -> float:
+        """The (fractional) index of the pair that turns so many times in `length` tokens."""
+        return self.head_dim * math.log(length / (2 * math.pi * times)) / (2 * math.log(self.theta))
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """Each frequency between itself and itself / factor, d/2."""
+        own = super().frequencies(device)
+        indices = torch.arange(len(own), device=device, dtype=torch.float32)
+        interpolated = ((indices - self.ramp_start) / (self.ramp_end - self.ramp_start)).clamp(0, 1)
+        return own * (1 - interpolated * (1 - 1 / self.factor))
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """Cosines and sines times the lengthening of q and k, each T d/2."""
+        lengthening = 0.1 * math.log(self.factor) + 1
+        return tuple(lengthening * table for table in super().tables(positions))

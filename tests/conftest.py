@@ -1,0 +1,37 @@
+"""Fixtures and options that several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from corpus_builder import TinyCorpus, build_corpus
+from filelock import FileLock
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--kills 10`: repeat each kill test with ten different moments."""
+    parser.addoption("--kills", type=int, default=1, help="how often the kill tests kill (default 1)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with an argument `kill` runs once for each of `--kills`."""
+    if "kill" in metafunc.fixturenames:
+        metafunc.parametrize("kill", range(metafunc.config.getoption("--kills")))
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One temporary folder for all processes of this session (pytest-xdist starts several)."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(shared_folder: Path) -> TinyCorpus:
+    """Tests that damage it copy it first."""
+    folder = shared_folder / "tiny_corpus"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "conf").exists():  # what is written last
+            folder.mkdir()
+            build_corpus(folder)
+    return TinyCorpus(folder)

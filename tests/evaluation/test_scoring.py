@@ -1,0 +1,92 @@
+"""Scores against a plain full forward pass in float64, whatever the batches; logits only where they are needed."""
+
+import random
+
+import pytest
+import torch
+from evaluation_builders import VOCABULARY, random_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from llamalab.evaluation import scoring
+from llamalab.evaluation.scoring import Window, score
+from llamalab.model import Llama
+
+CPU = torch.device("cpu")
+
+
+def windows_of_all_lengths(count: int) -> list[Window]:
+    generator = random.Random(0)
+    made = []
+    for _ in range(count):
+        length = generator.randint(1, 48)
+        tokens = [generator.randrange(VOCABULARY) for _ in range(length)]
+        made.append(Window(tokens, [generator.randrange(VOCABULARY) for _ in range(generator.randint(1, length))]))
+    return made
+
+
+def ignore(steps: int) -> None:
+    """No progress bar."""
+
+
+def reference(model: Llama, window: Window) -> tuple[float, bool]:
+    """log_softmax over the whole sequence in float64, one window at a time."""
+    logits = model(torch.tensor([list(window.tokens)])).double()[0, -len(window.targets) :]
+    targets = torch.tensor(list(window.targets))
+    chosen = logits.log_softmax(-1).gather(-1, targets[:, None])
+    return float(chosen.sum()), bool((logits.argmax(-1) == targets).all())
+
+
+@pytest.mark.parametrize("position", ["rope", "learned", "none"])
+def test_scores_equal_a_full_forward_pass(position: str) -> None:
+    model = random_model(f"position={position}")
+    windows = windows_of_all_lengths(40)
+    with torch.no_grad():
+        # half of the windows ask for what the model would say itself, so that `greedy` is true for some
+        for index in range(0, len(windows), 2):
+            tokens = list(windows[index].tokens)
+            best = model(torch.tensor([tokens])).argmax(-1)[0].tolist()
+            windows[index] = Window(tokens, best[-len(windows[index].targets) :])
+        expected = [reference(model.double(), window) for window in windows]
+    found = score(model.float(), windows, 400, CPU, ignore)
+    for ours, (log_likelihood, greedy) in zip(found, expected, strict=True):
+        assert ours.log_likelihood == pytest.approx(log_likelihood, abs=1e-4, rel=1e-6)
+        assert ours.greedy == greedy
+    assert sum(ours.greedy for ours in found) >= 20
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    model = random_model()
+    windows = windows_of_all_lengths(50)
+    alone = score(model, windows, 1, CPU, ignore)
+    for batch_tokens in (16 * 48, 10_000):
+        together = score(model, windows, batch_tokens, CPU, ignore)
+        for one, other in zip(alone, together, strict=True):
+            assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
+            assert one.greedy == other.greedy
+
+
+def test_the_output_head_sees_only_scored_positions() -> None:
+    model = random_model()
+
+    def flops(targets: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            score(model, [Window([1] * 40, [2] * targets)], 1000, CPU, ignore)
+        return counter.get_total_flops()
+
+    assert flops(40) - flops(3) == 2 * 37 * model.dim * VOCABULARY
+
+
+def test_head_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model()
+    windows = windows_of_all_lengths(10)
+    whole = score(model, windows, 1000, CPU, ignore)
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * VOCABULARY)
+    for one, other in zip(whole, score(model, windows, 1000, CPU, ignore), strict=True):
+        assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
+
+
+def test_progress_counts_every_window() -> None:
+    steps: list[int] = []
+    score(random_model(), windows_of_all_lengths(30), 200, CPU, steps.append)
+    assert sum(steps) == 30
+    assert len(steps) > 1

@@ -184,8 +184,9 @@ class CheckpointLM(TemplateLM):
         known: dict[str, Any] = {}
         if self.cache is not None:
             for text, tasks in asking.items():
-                found = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
-                known |= {text: entry for entry in found if entry is not None}
+                entries = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
+                for entry in filter(None, entries):
+                    known[text] = entry
         self.truncated += sum(entry["truncated"] for entry in known.values())
         still_open = [Question(text, requests[where[0]]) for text, where in places.items() if text not in known]
         for answer in work(still_open) if still_open else ():
@@ -208,9 +209,7 @@ class CheckpointLM(TemplateLM):
         self.truncated += sum(answer.truncated for answer in found.values())
         return [found[index].value for index in range(len(requests))]
 
-    def _continuations(
-        self, pairs: Sequence[tuple[list[int], list[int]]], description: str
-    ) -> Iterator[Answer]:
+    def _continuations(self, pairs: Sequence[tuple[list[int], list[int]]], description: str) -> Iterator[Answer]:
         windows, cut = [], []
         for context, continuation in pairs:
             if len(continuation) > self.max_length:

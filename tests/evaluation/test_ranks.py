@@ -22,7 +22,7 @@ WORDS = ["tu", "machi", "frulo", "stume", "lo", "pe", "dafri"]  # an odd number:
 
 @pytest.fixture
 def task(tmp_path: Path) -> dict[str, Any]:
-    """lm-eval's config of a task with a choice and a repeated, sampled generation would be two; this is the choice."""
+    """lm-eval's config of a small multiple-choice task."""
     rows = [{"context": word, "choices": [" gadibo", " tu", " lo"], "label": i % 3} for i, word in enumerate(WORDS)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {

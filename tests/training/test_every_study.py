@@ -27,13 +27,7 @@ def command(corpus: TinyCorpus, runs_dir: object, name: str) -> list[str]:
     few = ["study.seeds=[0,1]", "study.baseline_seeds=[0,1]", "hydra/launcher=basic"]
     # one study sweeps; the sweep is the same code for all
     few += [] if name == "norm" else ["study.learning_rate=null"]
-    few += ["study.analyses.scaling.resamples=3", "study.analyses.scaling.tries=3"] if name == "tokens" else []
-    few += (
-        ["study.probes.extrapolation.tokens=128", "study.probes.extrapolation.last=16"]
-        if name == "extrapolation"
-        else []
-    )
-    return ["-m", f"experiments={name}", *corpus.overrides(runs_dir=runs_dir, **short), *few]
+    return ["-m", f"experiments={name}", *corpus.overrides(runs_dir=runs_dir, **short), *few, *SHORTER.get(name, [])]
 
 
 @pytest.fixture(scope="module")

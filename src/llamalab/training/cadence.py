@@ -215,7 +215,7 @@ class Cadence(L.Callback):
         connector._first_loop_iter = first_iteration
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if step == self.plan.total:
-            documents = module.sums.documents(data.domains, trainer.strategy)
+            documents = module.sums.documents(data.domains, trainer.strategy.root_device)
             if trainer.is_global_zero:
                 write_json(self.run_dir / DOCUMENTS_FILE, documents)
         self.counters.validation = module.sums.result(data.domains, data.proportions, trainer.strategy)

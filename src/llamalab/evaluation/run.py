@@ -25,6 +25,7 @@ KINDS = {
     "accelerator": str,
     "dtype": str,
     "artifacts_dir": str,
+    "benchmarks_dir": str | None,
     "out": str | None,
 }
 SUITE_KINDS = {"name": str, "version": int, "tasks": list[str], "heldout": dict[str, dict[str, Any]]}
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> None:
     """
     options = _checked(cfg)
     suite = options["suite"]
-    tasks.quiet_and_offline()
+    tasks.quiet(offline=options["benchmarks_dir"] is not None)
 
     # torch and lm-eval take seconds to import, so wrong values are refused before
     from lm_eval import evaluator
@@ -52,7 +53,7 @@ def run(cfg: DictConfig) -> None:
 
     device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
-    manager = tasks.task_manager(suite["tasks"])
+    manager = tasks.task_manager(suite["tasks"], options["benchmarks_dir"])
     documents = items.validation_files(options["artifacts_dir"], found.config) if suite["heldout"] else {}
     out = Path(options["out"] or found.run_dir / "scores" / suite["name"])
     inputs = {
@@ -124,6 +125,9 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
     for key in ("limit", "batch_tokens"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
+    folder = options["benchmarks_dir"]
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"benchmarks_dir: {folder}: no such folder; give the folder that holds the benchmarks' files")
     for name in options["suite"]["heldout"]:
         if name not in options["suite"]["tasks"]:
             raise UserError(f"suite.heldout.{name}: is not in suite.tasks; add it there or take it out here")

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 
-def quiet_and_offline() -> None:
-    """Call before lm-eval is first imported: no network, and no progress bars or chatter beside our own."""
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+def quiet(offline: bool) -> None:
+    """Call before lm-eval is first imported: no bars or chatter beside our own, and no network if `offline`."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     os.environ.setdefault("TQDM_DISABLE", "1")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
@@ -34,8 +35,12 @@ def tasks_hash() -> str:
     return hash_of({str(path.relative_to(folder)): sha256_file(path) for path in files})
 
 
-def task_manager(names: list[str]) -> "TaskManager":
+def task_manager(names: list[str], benchmarks_dir: str | None) -> "TaskManager":
     """lm-eval's index of our task files.
+
+    Args:
+        names: of tasks that must be in it.
+        benchmarks_dir: reaches `llamalab.evaluation.benchmarks.load` as part of every task's metadata.
 
     Raises:
         UserError: one of `names` is not among them.
@@ -43,7 +48,9 @@ def task_manager(names: list[str]) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
     # lm-eval's own 10,000 tasks take seconds to index; ours take none.
-    manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
+    manager = TaskManager(
+        include_path=str(tasks_folder()), include_defaults=False, metadata={"benchmarks_dir": benchmarks_dir}
+    )
     for name in names:
         if name not in manager.all_subtasks:
             raise UserError(f"suite.tasks: no task '{name}' in {tasks_folder()}{closest(name, manager.all_subtasks)}")

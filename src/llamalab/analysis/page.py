@@ -9,7 +9,7 @@ import jinja2
 from llamalab.analysis.audit import Audit
 from llamalab.analysis.facts import Fact
 from llamalab.analysis.figure_style import inline_svg
-from llamalab.analysis.tables import Table
+from llamalab.common.tables import Table
 
 
 @dataclass(frozen=True)

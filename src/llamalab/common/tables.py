@@ -9,8 +9,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
-from llamalab.analysis.formats import Format, text
 from llamalab.common.files import write_text
+from llamalab.common.formats import Format, text
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from llamalab.common import comparison_files
 from llamalab.common.configs import check_targets, check_type, resolved
 from llamalab.common.console import console
 from llamalab.common.errors import UserError
 from llamalab.common.files import read_json, sha256_file, write_json, write_text
 from llamalab.common.provenance import git_commit, provenance
-from llamalab.evaluation import items, tasks
+from llamalab.evaluation import comparison, items, reference, tasks
 from llamalab.evaluation.summary import rows_of, table_of
 
 SUMMARY, RESULTS, ITEMS, SAMPLES = "summary.json", "results.json", "items", "samples_{}.jsonl"
@@ -26,6 +27,8 @@ KINDS = {
     "dtype": str,
     "artifacts_dir": str,
     "out": str | None,
+    "compare_with": str | None,
+    "other_models": bool,
 }
 SUITE_KINDS = {"name": str, "version": int, "tasks": list[str], "heldout": dict[str, dict[str, Any]]}
 
@@ -65,7 +68,7 @@ def run(cfg: DictConfig) -> None:
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
     if (out / SUMMARY).is_file() and (summary := read_json(out / SUMMARY)).get("inputs") == inputs:
-        _show(summary)
+        _show(summary, out, options)
         console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
         return
 
@@ -99,6 +102,7 @@ def run(cfg: DictConfig) -> None:
         **facts,
         "step": found.meta.get("step"),
         "tokens": found.meta.get("tokens"),
+        "parameters": model.parameter_counts()["total"],
         "rows": [row for name in suite["tasks"] for row in rows_of(results, name, [*data.get(name, {})])],
         "truncated_requests": lm.truncated,
         "missing": missing,
@@ -106,7 +110,7 @@ def run(cfg: DictConfig) -> None:
         "made_by": provenance(),
     }
     write_json(out / SUMMARY, summary)
-    _show(summary)
+    _show(summary, out, options)
     console.print(f"Scores are in {out}")
 
 
@@ -121,6 +125,8 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
             raise UserError(f"suite.{key}: missing; add it to the suite's file in eval/suites")
         check_type(f"suite.{key}", options["suite"][key], annotation)
     check_targets({"suite": options["suite"]})
+    if options["compare_with"] is not None:
+        reference.model_named(options["compare_with"])
     for key in ("limit", "batch_tokens"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
@@ -133,14 +139,17 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
 def _clear(out: Path) -> None:
     """Removes earlier scores, the summary first, so that at no time it stands beside files that are not its own."""
     (out / SUMMARY).unlink(missing_ok=True)
+    comparison_files.remove(out)
     (out / RESULTS).unlink(missing_ok=True)
     for path in out.glob(SAMPLES.format("*")):
         path.unlink()
     shutil.rmtree(out / ITEMS, ignore_errors=True)
 
 
-def _show(summary: dict[str, Any]) -> None:
+def _show(summary: dict[str, Any], out: Path, options: dict[str, Any]) -> None:
     console.print(table_of(summary))
+    if (compared := comparison.write(summary, out, options["compare_with"], options["other_models"])) is not None:
+        console.print(compared)
     if summary["inputs"]["limit"] is not None:
         console.print(f"Only the first {summary['inputs']['limit']} items of each task were scored (limit)")
     if summary["truncated_requests"]:

@@ -197,13 +197,19 @@ def _score(place: Place, summary: dict[str, Any]) -> Score:
                 return EMPTY | {"missing": "the score is not a finite number"}
             known = {key: row.get(key) for key in EMPTY if key in row}
             return EMPTY | known | {"notes": list(summary.get("notes", {}).get(place.task, []))}
-    gaps = [gap["reason"] for gap in summary["missing"] if gap["task"] == place.task]
-    if gaps:
-        return EMPTY | {"missing": "; ".join(dict.fromkeys(gaps))}
     if rows:
         wanted = place.domain or place.metric or "the paper's metric"
-        return EMPTY | {"missing": f"no score for {wanted}"}
+        return EMPTY | {"missing": place.absent or f"no score for {wanted}"}
+    if gaps := [gap["reason"] for gap in summary["missing"] if _names(gap["task"], place)]:
+        return EMPTY | {"missing": "; ".join(dict.fromkeys(gaps))}
     return EMPTY | {"missing": f"not in suite {summary['suite']}", "tried": False}
+
+
+def _names(task: str, place: Place) -> bool:
+    """Whether a task that is missing is the place's own or the group that it is in."""
+    own = {other.task for rows in reference.places().tables.values() for other in rows.values()}
+    assert place.task is not None
+    return task == place.task or (task not in own and place.task.startswith(f"{task}_"))
 
 
 def _mean(place: Place, summary: dict[str, Any]) -> Score:

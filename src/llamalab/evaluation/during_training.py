@@ -14,9 +14,9 @@ from llamalab.checkpoint.tokenizer import Tokenizer, load_tokenizer
 from llamalab.common.configs import closest, repository_folder
 from llamalab.common.console import progress_console
 from llamalab.common.errors import UserError
-from llamalab.common.provenance import git_commit
 from llamalab.evaluation import items, tasks
-from llamalab.evaluation.summary import rows_of
+from llamalab.evaluation.run import merged, score, suite_rows
+from llamalab.evaluation.suites import composed
 from llamalab.model.layers import parameter_device
 from llamalab.model.llama import Llama
 
@@ -65,46 +65,51 @@ class Evaluate:
         Raises:
             UserError: an unknown suite or task, or no held-out documents for a suite that needs them.
         """
-        self.tokenizer: Tokenizer = load_tokenizer(tokenizer)
-        self._suite = read_suite(self.suite)
-        tasks.quiet_and_offline()
-        self._manager = tasks.task_manager(self._suite["tasks"])
+        self._tokenizer: Tokenizer = load_tokenizer(tokenizer)
+        suite = composed(read_suite(self.suite))
+        tasks.quiet(offline=self.benchmarks_dir is not None)
+        manager = tasks.task_manager(suite["tasks"], {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}})
         self._folder = tempfile.TemporaryDirectory(prefix="llamalab_evaluate_")  # gone with this object
-        documents = items.validation_files(self.artifacts_dir, config) if self._suite["heldout"] else {}
-        self._data, gaps = items.build(self._suite["heldout"], documents, Path(self._folder.name) / "items")
+        folder = Path(self._folder.name)
+        documents = items.validation_files(self.artifacts_dir, config) if suite["heldout"] else {}
+        self._data, gaps = items.build(suite["heldout"], documents, folder / "items")
         self._problems = [f"{gap['task']} on {gap['domain']} is not scored ({gap['reason']})" for gap in gaps]
+        self._tasks = []
+        for name in suite["tasks"]:
+            if name in suite["heldout"]:
+                self._tasks.append(tasks.heldout(manager, name, self._data[name], folder / "cache"))
+                continue
+            try:
+                loaded, missing = tasks.load(manager, [name])
+            except UserError as error:
+                loaded, missing = [], [{"task": name, "reason": str(error)}]
+            self._tasks += loaded
+            self._problems += [f"{gap['task']} is not scored ({gap['reason']})" for gap in missing]
 
     def __call__(self, model: nn.Module) -> tuple[dict[str, float], list[str]]:
         """The score of each task and metric as `<task>/<metric>`, its standard error as `<task>/<metric>_stderr`.
 
         The paper's metric comes first of its task's. Also what could not be scored, a sentence each.
         """
-        from lm_eval import evaluator
-
         from llamalab.evaluation.language_model import CheckpointLM
 
         assert isinstance(model, Llama)
-        cache = Path(self._folder.name) / "cache"
-        evaluator.get_git_commit_hash = git_commit
-        evaluator.add_env_info = lambda storage: None  # it asks other programs about the machine, each time
-        chosen = [
-            tasks.per_domain(self._manager, name, self._data[name], cache) if name in self._data else name
-            for name in self._suite["tasks"]
-        ]
-        lm = CheckpointLM(model, self.tokenizer, self.batch_tokens, parameter_device(model))
-        with _silent():
-            results = evaluator.simple_evaluate(
-                model=lm, tasks=chosen, task_manager=self._manager, limit=self.limit, log_samples=True
-            )
-        assert results is not None
-        figures = {}
-        for name in self._suite["tasks"]:
-            for row in rows_of(results, name, [*self._data.get(name, {})]):
+        lm = CheckpointLM(model, self._tokenizer, self.batch_tokens, parameter_device(model))
+        figures: dict[str, float] = {}
+        problems = list(self._problems)
+        for task in self._tasks:
+            try:
+                with _silent():
+                    results = merged([task], [score(part, lm, {}, self.limit) for part in task.tasks.values()])
+            except Exception as error:
+                problems.append(f"{task.name} failed ({str(error).splitlines()[0] if str(error) else repr(error)})")
+                continue
+            for row in suite_rows(results, task, [*self._data.get(task.name, {})]):
                 if row["domain"] is None:
                     figures[f"{row['task']}/{row['metric']}"] = row["value"]
                     if row["stderr"] is not None:
                         figures[f"{row['task']}/{row['metric']}_stderr"] = row["stderr"]
-        return figures, self._problems
+        return figures, problems
 
 
 def read_suite(name: str) -> dict[str, Any]:

@@ -132,6 +132,7 @@ class Place(_Strict):
     domain: str | None = None
     mean_of: str | None = None
     area: str | None = None
+    absent: str | None = None
     notes: list[str] = []
 
     @pydantic.model_validator(mode="after")
@@ -142,8 +143,9 @@ class Place(_Strict):
 
 
 class Places(_Strict):
-    """rows.yaml."""
+    """rows.yaml; `judges` is a text that several rows share."""
 
+    judges: str
     tables: dict[str, dict[str, Place]]
     lm_eval: dict[str, str]
 

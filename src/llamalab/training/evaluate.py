@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from llamalab.common.errors import UserError
+from llamalab.training import launch
 from llamalab.training.interrupt import distributed
 from llamalab.training.strategies import FullyShard
 
@@ -122,6 +123,8 @@ def make_evaluation(
             "device, or callbacks=none and llamalab eval on its checkpoints"
         )
     evaluator: Evaluator = build(cfg.callbacks.evaluate)
-    evaluator.prepare(config, tokenizer)
+    if launch.rank() == 0:  # the only one that will call it
+        with isolate_rng():
+            evaluator.prepare(config, tokenizer)
     every = max(1, round(evaluator.every_tokens / cfg.scale.batch_tokens))
     return Evaluation(evaluator, every, cfg.trainer.precision)

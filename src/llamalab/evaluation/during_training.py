@@ -68,7 +68,7 @@ class Evaluate:
         self._tokenizer: Tokenizer = load_tokenizer(tokenizer)
         suite = composed(read_suite(self.suite))
         tasks.quiet(offline=self.benchmarks_dir is not None)
-        manager = tasks.task_manager(suite["tasks"], {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}})
+        self._manager = tasks.task_manager(suite["tasks"], {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}})
         self._folder = tempfile.TemporaryDirectory(prefix="llamalab_evaluate_")  # gone with this object
         folder = Path(self._folder.name)
         documents = items.validation_files(self.artifacts_dir, config) if suite["heldout"] else {}
@@ -77,10 +77,10 @@ class Evaluate:
         self._tasks = []
         for name in suite["tasks"]:
             if name in suite["heldout"]:
-                self._tasks.append(tasks.heldout(manager, name, self._data[name], folder / "cache"))
+                self._tasks.append(tasks.heldout(self._manager, name, self._data[name], folder / "cache"))
                 continue
             try:
-                loaded, missing = tasks.load(manager, [name])
+                loaded, missing = tasks.load(self._manager, [name])
             except UserError as error:
                 loaded, missing = [], [{"task": name, "reason": str(error)}]
             self._tasks += loaded
@@ -100,7 +100,8 @@ class Evaluate:
         for task in self._tasks:
             try:
                 with _silent():
-                    results = merged([task], [score(part, lm, {}, self.limit) for part in task.tasks.values()])
+                    parts = [score(part, lm, {}, self.limit, self._manager) for part in task.tasks.values()]
+                    results = merged([task], parts)
             except Exception as error:
                 problems.append(f"{task.name} failed ({str(error).splitlines()[0] if str(error) else repr(error)})")
                 continue

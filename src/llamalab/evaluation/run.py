@@ -21,6 +21,7 @@ from llamalab.evaluation.summary import group_rows, remarks, rows_of, table_of
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
 
     from llamalab.evaluation.language_model import CheckpointLM
 
@@ -92,7 +93,7 @@ def run(cfg: DictConfig) -> None:
         made = [tasks.heldout(manager, name, data[name], Path(cache)) for name in suite["heldout"]]
         chosen = sorted([*benchmarks, *made], key=lambda task: suite["tasks"].index(task.name))
         finished = {
-            name: parts.get(name) or _score(name, task, lm, parts, {**facts, "dtype": options["dtype"]}, limit)
+            name: parts.get(name) or _score(name, task, lm, parts, {**facts, "dtype": options["dtype"]}, limit, manager)
             for suite_task in chosen
             for name, task in suite_task.tasks.items()
         }
@@ -120,16 +121,24 @@ def run(cfg: DictConfig) -> None:
 
 
 def _score(
-    name: str, task: "Task", lm: "CheckpointLM", parts: Parts, facts: dict[str, Any], limit: int | None
+    name: str,
+    task: "Task",
+    lm: "CheckpointLM",
+    parts: Parts,
+    facts: dict[str, Any],
+    limit: int | None,
+    manager: "TaskManager",
 ) -> dict[str, Any]:
     """Runs one task and keeps its results."""
     before = lm.truncated
-    results = score(task, lm, facts, limit)
+    results = score(task, lm, facts, limit, manager)
     counts = {"truncated requests": lm.truncated - before, **(task.counts() if hasattr(task, "counts") else {})}
     return parts.put(name, results, counts, tasks.notes_of(task))
 
 
-def score(task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None) -> dict[str, Any]:
+def score(
+    task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None, manager: "TaskManager"
+) -> dict[str, Any]:
     """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments."""
     from lm_eval import evaluator
 
@@ -139,7 +148,8 @@ def score(task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | 
     evaluator.add_env_info = lambda storage: None
     if hasattr(task, "use_model"):
         task.use_model(lm)
-    results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit)
+    # without a manager lm-eval would read thousands of its own task files
+    results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
     assert results is not None
     return dict(results)
 

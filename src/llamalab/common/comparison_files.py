@@ -18,7 +18,8 @@ from llamalab.common.files import write_text
 from llamalab.common.tables import Column, Table
 
 FILE = "comparison.json"
-READABLE = ("comparison.md", "comparison.csv", "comparison.tex", "comparison.html")
+STEM = "comparison"
+READABLE = (".md", ".csv", ".tex", ".html")
 OURS = "LLaMA"  # whose columns are always shown
 DIGITS = {"percent": 1, "fraction": 3, "perplexity": 2}
 Comparison = dict[str, Any]
@@ -35,25 +36,25 @@ td.wrap { white-space: normal; min-width: 18rem; }
 
 def remove(folder: Path) -> None:
     """Deletes an earlier comparison, so that it never stands beside other scores."""
-    for name in (FILE, *READABLE):
+    for name in (FILE, *(STEM + suffix for suffix in READABLE)):
         (folder / name).unlink(missing_ok=True)
 
 
-def write(comparison: Comparison, folder: Path, other_models: bool) -> None:
-    """Writes the comparison as Markdown, CSV, LaTeX and HTML."""
+def write(comparison: Comparison, folder: Path, other_models: bool, stem: str = STEM) -> None:
+    """Writes the comparison as Markdown, CSV, LaTeX and HTML: `<stem>.md` and so on."""
     tables = tables_of(comparison, other_models)
     title, said = f"{comparison['suite']}: {comparison['checkpoint']}", headline(comparison)
     lines = [f"# {title}\n\n{said}\n", *(table.markdown() for table in tables)]
-    write_text(folder / "comparison.md", "\n".join(lines))
-    write_text(folder / "comparison.csv", csv(comparison))
+    write_text(folder / f"{stem}.md", "\n".join(lines))
+    write_text(folder / f"{stem}.csv", csv(comparison))
     head = f"% {title}\n% {said}\n% needs \\usepackage{{booktabs,graphicx}}\n"
-    write_text(folder / "comparison.tex", head + "\n".join(table.latex() for table in tables))
+    write_text(folder / f"{stem}.tex", head + "\n".join(table.latex() for table in tables))
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f"<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
         f"<p>{html.escape(said)}</p>\n" + "\n".join(table.html() for table in tables) + "\n</body>\n</html>\n"
     )
-    write_text(folder / "comparison.html", page)
+    write_text(folder / f"{stem}.html", page)
 
 
 def tables_of(comparison: Comparison, other_models: bool) -> list[Table]:
@@ -124,8 +125,7 @@ def _paper_table(comparison: Comparison, table: dict[str, Any], other_models: bo
     columns += [
         Column("documents_text", "documents"),
         Column("num_fewshot", "shots", formats.count),
-        Column("version", "task version"),
-        Column("prompt_version", "prompt version"),
+        Column("versions", "task, prompt version"),
         Column("remarks", "notes", numeric=False, wrap=True),
     ]
     rows = [
@@ -133,6 +133,7 @@ def _paper_table(comparison: Comparison, table: dict[str, Any], other_models: bo
             **row,
             **row["reference"],
             "documents_text": documents_text(row),
+            "versions": versions_text(row),
             "remarks": "; ".join(remarks(comparison, row, shown)) or None,
         }
         for row in table["rows"]
@@ -147,6 +148,13 @@ def documents_text(row: dict[str, Any]) -> str | None:
     if row["n"] is None:
         return None
     return f"{row['n']:,} of {row['documents']:,}" if row["partial"] else f"{row['n']:,}"
+
+
+def versions_text(row: dict[str, Any]) -> str | None:
+    """The versions of the task, which is that of its metrics, and of its prompt."""
+    if row["version"] is None:
+        return None
+    return f"{row['version']}, {formats.text(row['prompt_version'])}"
 
 
 def remarks(comparison: Comparison, row: dict[str, Any], shown: list[str]) -> list[str]:

@@ -33,6 +33,12 @@ class Compared:
         return re.sub(r"[^A-Za-z0-9]+", "_", f"{self.subject}_{self.content['suite']}").strip("_")
 
     @property
+    def tasks(self) -> set[str]:
+        """The tasks whose scores its tables show."""
+        rows = [row for table in self.content["tables"] for row in table["rows"]] + self.content["stock"]
+        return {row["task"] for row in rows if row["task"] is not None}
+
+    @property
     def headline(self) -> str:
         """What it came to."""
         return comparison_files.headline(self.content)

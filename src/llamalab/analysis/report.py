@@ -105,8 +105,10 @@ def build_page(cfg: DictConfig, studies: list[Study], singles: list[Run], out: P
     judged = judge_all(studies)
     sections = [study_section(one, out / "figures") for one in judged]
     claims = claims_table(read_claims(repository_folder("experiments") / CLAIMS), judged) if studies else None
-    scores = find_scores([Path(folder) for folder in cfg.scores_dirs])
-    compared = find_comparisons([Path(folder) for folder in cfg.scores_dirs])
+    folders = [Path(folder) for folder in cfg.scores_dirs]
+    compared = find_comparisons(folders)
+    elsewhere = {(one.subject, one.content["suite"], task) for one in compared for task in one.tasks}
+    scores = [score for score in find_scores(folders) if (score.subject, score.suite, score.task) not in elsewhere]
     write_comparisons(compared, out / "comparisons", cfg.other_models)
     first = next((run for run in runs if run.config), None)
     page = Page(
@@ -134,13 +136,13 @@ def build_page(cfg: DictConfig, studies: list[Study], singles: list[Run], out: P
 
 
 def score_figures(scores: list[Score], figures_dir: Path) -> list[FigureBlock]:
-    """One figure for each run, task and metric that has a chance level."""
+    """One figure for each run, task and metric that has a chance level and several domains."""
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
         if score.chance is not None:
             groups.setdefault((score.subject, score.suite, score.task, score.metric), []).append(score)
     blocks = []
-    for key, rows in groups.items():
+    for key, rows in ((key, rows) for key, rows in groups.items() if len(rows) > 1):
         name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(("scores", *key)))
         caption = (
             f"{readable(rows[0].task)}, {readable(rows[0].metric)}, {rows[0].subject}: dot the score, bar one standard "

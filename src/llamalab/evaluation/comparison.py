@@ -130,6 +130,9 @@ def _row(table: PaperTable, key: str, place: Place, summary: dict[str, Any], col
         obstacles.append(f"{score['n']:,} of {documents:,} documents")
     elif value is not None and summary.get("inputs", {}).get("limit") is not None and documents is None:
         obstacles.append(f"only the first {score['n']:,} documents")
+    samples = summary.get("inputs", {}).get("samples")
+    if value is not None and samples is not None and "@" in score["metric"]:  # pass@k, maj1@k
+        obstacles.append(f"{samples} samples a question, as asked")
     if value is not None and None not in (shots, papers) and shots != papers:
         obstacles.append(f"{shots}-shot, the paper {papers}-shot")
     paper = None if column is None else published.get(column)

@@ -15,7 +15,7 @@ from llamalab.common.configs import closest, repository_folder
 from llamalab.common.console import progress_console
 from llamalab.common.errors import UserError
 from llamalab.evaluation import items, tasks
-from llamalab.evaluation.run import merged, score, suite_rows
+from llamalab.evaluation.run import merged, run_task, suite_rows
 from llamalab.evaluation.suites import composed
 from llamalab.model.layers import parameter_device
 from llamalab.model.llama import Llama
@@ -68,7 +68,11 @@ class Evaluate:
         self._tokenizer: Tokenizer = load_tokenizer(tokenizer)
         suite = composed(read_suite(self.suite))
         tasks.quiet(offline=self.benchmarks_dir is not None)
-        self._manager = tasks.task_manager(suite["tasks"], {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}})
+        self._limit = min((limit for limit in (self.limit, suite["limit"]) if limit is not None), default=None)
+        # programs that a model writes are run when its finished checkpoint is scored, not beside its training
+        for_tasks: dict[str, Any] = {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}, "samples": None}
+        for_tasks["allow_code_execution"] = False
+        self._manager = tasks.task_manager(suite["tasks"], for_tasks)
         self._folder = tempfile.TemporaryDirectory(prefix="llamalab_evaluate_")  # gone with this object
         folder = Path(self._folder.name)
         documents = items.validation_files(self.artifacts_dir, config) if suite["heldout"] else {}
@@ -100,7 +104,7 @@ class Evaluate:
         for task in self._tasks:
             try:
                 with _silent():
-                    parts = [score(part, lm, {}, self.limit, self._manager) for part in task.tasks.values()]
+                    parts = [run_task(part, lm, {}, self._limit, self._manager) for part in task.tasks.values()]
                     results = merged([task], parts)
             except Exception as error:
                 problems.append(f"{task.name} failed ({str(error).splitlines()[0] if str(error) else repr(error)})")

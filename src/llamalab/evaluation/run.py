@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,14 @@ KINDS = {
     "artifacts_dir": str,
     "benchmarks_dir": str | None,
     "dataset_files": dict[str, dict[str, str]],
+    "samples": int | None,
+    "allow_code_execution": bool,
     "out": str | None,
     "compare_with": str | None,
     "other_models": bool,
 }
+# Options that tasks see, in their metadata.
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:
@@ -62,7 +67,7 @@ def run(cfg: DictConfig) -> None:
     device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
     own = [name for name in suite["tasks"] if name not in suite["heldout"]]
-    manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in ("benchmarks_dir", "dataset_files")})
+    manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in FOR_TASKS})
     benchmarks, missing = tasks.load(manager, own)
     documents = items.validation_files(options["artifacts_dir"], found.config) if suite["heldout"] else {}
     if not benchmarks and not documents:
@@ -74,8 +79,10 @@ def run(cfg: DictConfig) -> None:
         "suite": suite,
         "tasks": tasks.tasks_hash(),
         "data": {name: what for task in benchmarks for name, what in tasks.data_fingerprints(task.tasks).items()},
+        "missing": [gap["task"] for gap in missing],
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
+        "samples": options["samples"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
@@ -88,12 +95,16 @@ def run(cfg: DictConfig) -> None:
     data, gaps = items.build(suite["heldout"], documents, out / ITEMS)
     lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device)
     facts = {"checkpoint": str(found.checkpoint), "weights_sha256": found.meta["weights_sha256"]}
-    parts = Parts(out, inputs)
+    common = {key: value for key, value in inputs.items() if key not in ("suite", "data", "missing")}
+    parts = Parts(out, {**common, "heldout": suite["heldout"]}, inputs["data"])
+    score = partial(
+        _score, lm=lm, manager=manager, parts=parts, facts={**facts, "dtype": options["dtype"]}, limit=limit
+    )
     with tempfile.TemporaryDirectory() as cache:
         made = [tasks.heldout(manager, name, data[name], Path(cache)) for name in suite["heldout"]]
         chosen = sorted([*benchmarks, *made], key=lambda task: suite["tasks"].index(task.name))
         finished = {
-            name: parts.get(name) or _score(name, task, lm, parts, {**facts, "dtype": options["dtype"]}, limit, manager)
+            name: parts.get(name) or score(name, task)
             for suite_task in chosen
             for name, task in suite_task.tasks.items()
         }
@@ -124,19 +135,19 @@ def _score(
     name: str,
     task: "Task",
     lm: "CheckpointLM",
+    manager: "TaskManager",
     parts: Parts,
     facts: dict[str, Any],
     limit: int | None,
-    manager: "TaskManager",
 ) -> dict[str, Any]:
     """Runs one task and keeps its results."""
     before = lm.truncated
-    results = score(task, lm, facts, limit, manager)
+    results = run_task(task, lm, facts, limit, manager)
     counts = {"truncated requests": lm.truncated - before, **(task.counts() if hasattr(task, "counts") else {})}
     return parts.put(name, results, counts, tasks.notes_of(task))
 
 
-def score(
+def run_task(
     task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None, manager: "TaskManager"
 ) -> dict[str, Any]:
     """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments."""
@@ -188,7 +199,7 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
     check_targets({"suite": options["suite"]})
     if options["compare_with"] is not None:
         reference.model_named(options["compare_with"])
-    for key in ("limit", "batch_tokens"):
+    for key in ("limit", "batch_tokens", "samples"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
     folder = options["benchmarks_dir"]

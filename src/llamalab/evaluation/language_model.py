@@ -12,8 +12,8 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from llamalab.checkpoint.tokenizer import Tokenizer
-from llamalab.common.errors import UserError
 from llamalab.evaluation.batching import by_length
+from llamalab.evaluation.budget import fit
 from llamalab.evaluation.decoding import Prompt, Sampling, decode
 from llamalab.evaluation.progress import progress
 from llamalab.evaluation.scoring import Window, score
@@ -40,6 +40,7 @@ class CheckpointLM(TemplateLM):
 
     Attributes:
         truncated: requests so far that did not fit into the model and lost the beginning of their context.
+        shortened: generations so far that had less room than their task asks for.
     """
 
     def __init__(self, model: Llama, tokenizer: Tokenizer, batch_tokens: int, device: torch.device) -> None:
@@ -50,6 +51,7 @@ class CheckpointLM(TemplateLM):
         self._device = device
         self.max_length = model.max_seq_len
         self.truncated = 0
+        self.shortened = 0
 
     @property
     def eot_token_id(self) -> int:
@@ -136,13 +138,9 @@ class CheckpointLM(TemplateLM):
             context, wanted = request.args
             options = dict(normalize_gen_kwargs(wanted, NEW_TOKENS))
             until = [stop for stop in options["until"] if stop]
-            if options["max_gen_toks"] >= self.max_length:
-                raise UserError(
-                    f"max_gen_toks: task '{request.task_name}' asks for {options['max_gen_toks']} new tokens but the "
-                    f"model's context is {self.max_length}; use a model with a longer context"
-                )
             tokens = self.tok_encode(context)
-            kept = tokens[-(self.max_length - options["max_gen_toks"]) :]
+            kept, limit = fit(tokens, options["max_gen_toks"], self.max_length)
+            self.shortened += limit < options["max_gen_toks"]
             self.truncated += len(kept) < len(tokens)
             key = json.dumps([context, wanted], sort_keys=True)
             seen[key] = seen.get(key, -1) + 1
@@ -153,7 +151,7 @@ class CheckpointLM(TemplateLM):
                 seed=int.from_bytes(digest[:7]),
             )
             stop = StopStrings(self.tokenizer, kept[-1], until)
-            prompts.append(Prompt(kept, options["max_gen_toks"], sampling, stop.reached))
+            prompts.append(Prompt(kept, limit, sampling, stop.reached))
             stops.append(stop)
         texts = [""] * len(prompts)
         with progress("Generating", len(prompts)) as advance:

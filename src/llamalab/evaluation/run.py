@@ -102,6 +102,7 @@ def run(cfg: DictConfig) -> None:
         "tokens": found.meta.get("tokens"),
         "rows": [row for name in suite["tasks"] for row in rows_of(results, name, [*data.get(name, {})])],
         "truncated_requests": lm.truncated,
+        "shortened_generations": lm.shortened,
         "missing": missing,
         "inputs": inputs,
         "made_by": provenance(),
@@ -150,6 +151,11 @@ def _show(summary: dict[str, Any]) -> None:
     if summary["truncated_requests"]:
         console.print(
             f"{summary['truncated_requests']:,} requests were longer than the model's context and lost their beginning"
+        )
+    if summary["shortened_generations"]:
+        console.print(
+            f"{summary['shortened_generations']:,} generations had less room in the model's context than their task "
+            "asks for and may have been cut short"
         )
     for gap in summary["missing"]:
         console.print(f"Missing: {gap['task']} on {gap['domain']}: {gap['reason']}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llamalab.evaluation.answers import stock
-from llamalab.evaluation.answers.equivalence import equal, minerva_equal
+from llamalab.evaluation.answers.equivalence import equal, minerva_equal, normalised_math
 from llamalab.evaluation.benchmarks import load
 
 Doc = dict[str, Any]
@@ -38,12 +38,6 @@ def math_answer(generation: str) -> str:
     """What a generation gives as its final answer, as it stands there; NO_ANSWER if it gives none."""
     answer: str = stock.minerva().get_unnormalized_answer(generation)
     return answer
-
-
-def normalised_math(answer: str) -> str:
-    """Minerva's normalisation of an answer."""
-    text: str = stock.minerva().normalize_final_answer(answer)
-    return text
 
 
 def math_scores(doc: Doc, results: list[str]) -> dict[str, float]:

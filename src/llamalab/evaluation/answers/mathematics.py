@@ -7,7 +7,7 @@ from typing import Any
 
 from llamalab.evaluation.answers import stock
 from llamalab.evaluation.answers.equivalence import equal, minerva_equal, normalised_math
-from llamalab.evaluation.benchmarks import load
+from llamalab.evaluation.benchmarks import fingerprint, load
 
 Doc = dict[str, Any]
 
@@ -16,13 +16,13 @@ NUMBER = re.compile(r"the answer is:?\s*(-?)\s*\$?\s*(-?)(\d[\d,]*(?:\.\d+)?|\.\
 NO_ANSWER = "[invalidanswer]"
 
 
-def load_subjects(dataset: str, subsets: list[str], benchmarks_dir: str | None = None, **metadata: Any) -> Any:
-    """MATH as one dataset; the hub has its seven subjects as configurations of their own."""
-    if benchmarks_dir is not None:
-        return load(dataset, benchmarks_dir)
+def load_subjects(dataset: str, subsets: list[str], **metadata: Any) -> Any:
+    """MATH as one dataset; the hub has its seven subjects as configurations of their own, local files have all."""
+    if fingerprint(dataset, **metadata) == fingerprint(dataset, **metadata, subset=subsets[0]):
+        return load(dataset, **metadata)
     import datasets
 
-    parts = [load(dataset, subset=subset) for subset in subsets]
+    parts = [load(dataset, **metadata, subset=subset) for subset in subsets]
     return {split: datasets.concatenate_datasets([part[split] for part in parts]) for split in parts[0]}
 
 

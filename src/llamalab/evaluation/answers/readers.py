@@ -4,6 +4,7 @@ Each reader takes one file per split and gives that split's rows.
 """
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def nq_open(train: Path, validation: Path) -> dict[str, list[Row]]:
     }
 
 
+@lru_cache(maxsize=1)  # four tasks in a row read these large files
 def trivia_qa(train: Path, validation: Path) -> dict[str, list[Row]]:
     """JSON lines of `question, answers`, as `question, question_id, answer {value, aliases}`.
 

@@ -4,9 +4,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import hydra.utils
-
-from llamalab.common.configs import check_targets
+from llamalab.common.configs import check_targets, target_of
 from llamalab.common.errors import UserError
 
 
@@ -44,15 +42,17 @@ class FunctionScorer:
 
 
 def make(config: dict[str, Any] | None) -> Scorer | None:
-    """The scorer that a config's `_target_` names; None for none.
+    """The scorer that a config's `_target_` names; None for an empty config.
 
     Raises:
         UserError: a target that is not ours, a missing or unknown argument.
     """
-    if config is None:
+    if not config:
         return None
     check_targets({"scorer": config})
-    scorer: Scorer = hydra.utils.instantiate(config)
+    # Hydra's instantiate would wrap what the scorer says about its arguments
+    arguments = {key: value for key, value in config.items() if key != "_target_"}
+    scorer: Scorer = target_of(config["_target_"], "scorer._target_")(**arguments)
     return scorer
 
 

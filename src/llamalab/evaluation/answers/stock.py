@@ -9,33 +9,9 @@ from typing import Any
 
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.api.registry import get_filter
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 Config = dict[str, Any]
-
-
-class StockTask(ConfigurableTask):
-    """An lm-eval task whose file may build on one of lm-eval's: `stock: <file below lm_eval/tasks>`.
-
-    The keys beside it win; dictionaries (generation_kwargs) are merged, and null takes a key out.
-
-    Args:
-        config: the task file's content.
-    """
-
-    def __init__(self, config: Config) -> None:
-        own = {key: value for key, value in config.items() if key not in ("class", "stock")}
-        super().__init__(config=merged(stock_config(config["stock"]), own) if "stock" in config else own)
-
-
-def merged(base: Config, own: Config) -> Config:
-    """`base` with the keys of `own`: dictionaries joined, None takes a key out."""
-    joined = {
-        key: {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        for key, value in own.items()
-    }
-    return {key: value for key, value in {**base, **joined}.items() if value is not None}
 
 
 def stock_path(file: str) -> Path:
@@ -47,9 +23,8 @@ def stock_path(file: str) -> Path:
 
 
 def stock_config(file: str) -> Config:
-    """A task file of lm-eval, its includes resolved, without what would put it into lm-eval's groups."""
-    config = load_yaml(stock_path(file))
-    return {key: value for key, value in config.items() if key not in ("tag", "group")}
+    """A task file of lm-eval, its includes resolved."""
+    return load_yaml(stock_path(file))
 
 
 def exact_match(file: str, generation: str, references: list[str], filters: str | None = None) -> float:

@@ -10,8 +10,9 @@ from lm_eval.api.instance import Instance
 
 from llamalab.checkpoint.tokenizer import Tokenizer
 from llamalab.evaluation import language_model
-from llamalab.evaluation.language_model import CheckpointLM, StopStrings, decoded
+from llamalab.evaluation.language_model import CheckpointLM
 from llamalab.evaluation.scoring import Window
+from llamalab.evaluation.stopping import StopStrings, decoded
 from llamalab.model import Llama
 
 CPU = torch.device("cpu")

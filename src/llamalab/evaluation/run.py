@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from llamalab.evaluation.language_model import CheckpointLM
 
+# options that reach the tasks as part of their metadata
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer")
 SUMMARY, RESULTS, ITEMS = "summary.json", "results.json", "items"
 KINDS = {
     "checkpoint": str,
@@ -38,6 +40,7 @@ KINDS = {
     "dataset_files": dict[str, dict[str, str]],
     "samples": int | None,
     "allow_code_execution": bool,
+    "scorer": dict[str, Any],
     "out": str | None,
     "compare_with": str | None,
     "other_models": bool,
@@ -83,6 +86,7 @@ def run(cfg: DictConfig) -> None:
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
         "samples": options["samples"],
+        "scorer": options["scorer"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
@@ -141,9 +145,13 @@ def _score(
     limit: int | None,
 ) -> dict[str, Any]:
     """Runs one task and keeps its results."""
-    before = lm.truncated
+    truncated, shortened = lm.truncated, lm.shortened
     results = run_task(task, lm, facts, limit, manager)
-    counts = {"truncated requests": lm.truncated - before, **(task.counts() if hasattr(task, "counts") else {})}
+    counts = {
+        "truncated requests": lm.truncated - truncated,
+        "generations with less room than the task asks for": lm.shortened - shortened,
+        **(task.counts() if hasattr(task, "counts") else {}),
+    }
     return parts.put(name, results, counts, tasks.notes_of(task))
 
 
@@ -196,7 +204,7 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(options["suite"], dict):
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
     options["suite"] = composed(options["suite"])
-    check_targets({"suite": options["suite"]})
+    check_targets({"suite": options["suite"], "scorer": options["scorer"]})
     if options["compare_with"] is not None:
         reference.model_named(options["compare_with"])
     for key in ("limit", "batch_tokens", "samples"):

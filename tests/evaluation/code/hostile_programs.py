@@ -1,16 +1,28 @@
 """Programs that mean harm, each as its text; the test behind each of them would fail if it came to it."""
 
+from pathlib import Path
+
+
+def open_to_all(path: Path) -> None:
+    """Takes away the file modes that would keep another user out, so that something else has to."""
+    path.chmod(0o777)
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o011)
+
+
 HOSTILE = {
     "endless loop": "while True: pass",
     "endless sleep": "import time\nwhile True: time.sleep(100)",
     "ignored signals": "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n"
     "    except (OSError, ValueError): pass\nwhile True: pass",
     "fork bomb": "import os\nwhile True: os.fork()",
-    "fork bomb below the os module": "import _posixsubprocess, os\nfor i in range(100):\n"
-    "    _posixsubprocess.fork_exec([b'/bin/sleep', b'100'], [b'/bin/sleep'], True, (), None, None, -1, -1, -1, -1,"
-    " -1, -1, 1, 2, False, False, 0, None, None, None, -1, None, False)",
+    "fork bomb below the os module": "import _posixsubprocess, os\nr, w = os.pipe()\nwhile True:\n"
+    "    _posixsubprocess.fork_exec([b'/bin/sleep', b'100'], [b'/bin/sleep'], True, (w,), None, None, -1, -1, -1, -1,"
+    " -1, -1, r, w, False, False, 0, None, None, None, -1, None, False)",
     "shell": "import subprocess\nsubprocess.run(['/bin/sh', '-c', 'sleep 100 &'])",
-    "daemon": "import os\nif os.fork():\n    os._exit(0)\nos.setsid()\nif os.fork():\n    os._exit(0)\nwhile True: pass",
+    "daemon": "import os\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\nwhile True: pass",
     "threads": "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(100,)).start()",
     "100 GB": "x = bytearray(100 * 2**30)",
     "growing list": "x = []\nwhile True: x.append(bytearray(2**24))",
@@ -26,7 +38,7 @@ HOSTILE = {
     "hostile message": "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
     "flooded pipe": "import os\nwhile True: os.write(3, bytes(2**16))",
     "closed files": "import os\nos.closerange(0, 64)",
-    "delete everything": "import shutil\nshutil.rmtree('/', ignore_errors=True)\nshutil.rmtree('/usr', ignore_errors=True)",
+    "delete everything": "import shutil\nfor path in ('/', '/usr'): shutil.rmtree(path, ignore_errors=True)",
     "exit": "import sys\nsys.exit(0)",
     "quick exit": "import os\nos._exit(0)",
     "raised exit": "raise SystemExit",

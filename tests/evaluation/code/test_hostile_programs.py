@@ -1,13 +1,12 @@
 """No program harms the run: each is a failure, and the next one finds all as it was."""
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_programs import HOSTILE
+from hostile_programs import HOSTILE, open_to_all
 
 from llamalab.evaluation.code.limits import Limits
 from llamalab.evaluation.code.sandbox import Launcher, Sandbox
@@ -96,11 +95,10 @@ def test_it_neither_writes_outside_nor_reads_the_environment_nor_reaches_the_net
     monkeypatch.setenv("LLAMALAB_SECRET", "hunter2")
     everybody = tmp_path / "everybody"
     everybody.mkdir()
-    for folder in [everybody, *[f for f in everybody.parents if f.stat().st_uid == os.geteuid() and f != Path("/")]]:
-        folder.chmod(0o777)  # the file modes would allow it
+    open_to_all(everybody)
     victim = everybody / "victim"
     victim.write_text("untouched")
-    victim.chmod(0o666)
+    open_to_all(victim)
     confined = "private root" in sandbox.facts["files"] or "Landlock" in sandbox.facts["files"]
     if confined:
         for mode in ("w", "a", "r", "r+"):
@@ -153,6 +151,6 @@ def test_equal_programs_run_once_and_all_are_counted() -> None:
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     launcher = Launcher(LIMITS, LESS["no namespaces"])
-    assert launcher.run(GOOD[:1] + ("open('here', 'w')",)).passed is True
+    assert launcher.run(("x = 1", "open('here', 'w')")).passed is True
     launcher.close()
     assert list(tmp_path.iterdir()) == []

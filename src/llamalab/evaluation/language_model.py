@@ -100,6 +100,11 @@ class CheckpointLM(TemplateLM):
             self.truncated += len(context) + len(continuation) > self.max_length + 1
         return self._scores(windows, "Scoring continuations")
 
+    def loglikelihood_tokens(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """As `loglikelihood`, of all tokens but the first of each request's second argument, a list of ids."""
+        windows = [request.args[1] for request in requests]
+        return self._loglikelihood_tokens([(("", ""), tokens[:1], tokens[1:]) for tokens in windows])
+
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-likelihood in nats of each whole text, in windows of the model's length (lm-eval's disjoint ones)."""
         texts = [self.tok_encode(request.args[0], add_special_tokens=False) for request in requests]

@@ -18,7 +18,11 @@ class DatasetMissing(UserError):  # noqa: N818 - what it says in a table: the da
 
 
 def load(
-    dataset: str, benchmarks_dir: str | None = None, subset: str | None = None, **ignored: Any
+    dataset: str,
+    benchmarks_dir: str | None = None,
+    subset: str | None = None,
+    dataset_files: dict[str, dict[str, str]] | None = None,
+    **ignored: Any,
 ) -> "dict[str, Dataset]":
     """The splits of a dataset, in the schema that it has on the hub.
 
@@ -26,6 +30,7 @@ def load(
         dataset: name of a file in eval/datasets, which says where the rows come from.
         benchmarks_dir: the folder that its local files are in; None takes the dataset from the hub.
         subset: what `{subset}` stands for in that file (a subject of MMLU, a level of RACE).
+        dataset_files: by dataset and split, a file to take instead of the one in `benchmarks_dir`.
         ignored: the rest of the task's metadata, which lm-eval passes too.
 
     Raises:
@@ -33,11 +38,11 @@ def load(
         UserError: an unknown name, or a file without rows, with a malformed row or a row without its label.
     """
     source = _source(dataset, subset)
-    if benchmarks_dir is None:
+    files = _files(dataset, source, benchmarks_dir, dataset_files)
+    if files is None:
         return _from_hub(dataset, source["hub"])
     import datasets
 
-    files = _files(dataset, source, benchmarks_dir)
     for path in _paths(files):
         if not exists(path):
             raise DatasetMissing(f"{path}: no such file in benchmarks_dir; see eval/datasets/{dataset}.yaml")
@@ -54,12 +59,19 @@ def note_of(dataset: str) -> str | None:
     return note
 
 
-def fingerprint(dataset: str, benchmarks_dir: str | None = None, subset: str | None = None, **ignored: Any) -> Any:
+def fingerprint(
+    dataset: str,
+    benchmarks_dir: str | None = None,
+    subset: str | None = None,
+    dataset_files: dict[str, dict[str, str]] | None = None,
+    **ignored: Any,
+) -> Any:
     """Changes with what `load` of the same arguments would read: the source, and the content of local files."""
     source = _source(dataset, subset)
-    if benchmarks_dir is None:
+    files = _files(dataset, source, benchmarks_dir, dataset_files)
+    if files is None:
         return source["hub"]
-    paths = _paths(_files(dataset, source, benchmarks_dir))
+    paths = _paths(files)
     return [source["local"], *(hash_of_file(path) if exists(path) else None for path in paths)]
 
 
@@ -82,17 +94,32 @@ def _filled(value: Any, subset: str | None) -> Any:
     return value.replace("{subset}", subset) if isinstance(value, str) and subset is not None else value
 
 
-def _files(dataset: str, source: dict[str, Any], benchmarks_dir: str) -> dict[str, Path | list[Path]]:
+def _files(
+    dataset: str,
+    source: dict[str, Any],
+    benchmarks_dir: str | None,
+    dataset_files: dict[str, dict[str, str]] | None,
+) -> dict[str, Path | list[Path]] | None:
+    """The local files of each split; None if the dataset is to come from the hub."""
+    own = (dataset_files or {}).get(dataset, {})
+    if benchmarks_dir is None and not own:
+        return None
     if "local" not in source:
-        raise DatasetMissing(
-            f"eval/datasets/{dataset}.yaml: names no local files; leave benchmarks_dir out to use the hub"
-        )
-    root = Path(benchmarks_dir)
-    return {
-        split: [root / name for name in names] if isinstance(names, list) else root / names
-        for split, names in source["local"].items()
-        if split != "_target_"
-    }
+        raise DatasetMissing(f"eval/datasets/{dataset}.yaml: names no local files; leave out benchmarks_dir")
+    named = {split: names for split, names in source["local"].items() if split != "_target_"}
+    for split in own:
+        if split not in named:
+            raise UserError(f"dataset_files.{dataset}.{split}: no such split{closest(split, named)}")
+    files: dict[str, Path | list[Path]] = {}
+    for split, names in named.items():
+        if split in own:
+            files[split] = Path(own[split])
+        elif benchmarks_dir is None:
+            raise UserError(f"dataset_files.{dataset}.{split}: missing; name its file or set benchmarks_dir")
+        else:
+            root = Path(benchmarks_dir)
+            files[split] = [root / name for name in names] if isinstance(names, list) else root / names
+    return files
 
 
 def _paths(files: dict[str, Path | list[Path]]) -> list[Path]:

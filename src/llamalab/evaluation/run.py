@@ -33,8 +33,12 @@ KINDS = {
     "artifacts_dir": str,
     "benchmarks_dir": str | None,
     "dataset_files": dict[str, dict[str, str]],
+    "samples": int | None,
+    "allow_code_execution": bool,
     "out": str | None,
 }
+# Options that tasks see, in their metadata.
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:
@@ -58,7 +62,7 @@ def run(cfg: DictConfig) -> None:
     device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
     own = [name for name in suite["tasks"] if name not in suite["heldout"]]
-    manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in ("benchmarks_dir", "dataset_files")})
+    manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in FOR_TASKS})
     benchmarks, missing = tasks.load(manager, own)
     documents = items.validation_files(options["artifacts_dir"], found.config) if suite["heldout"] else {}
     if not benchmarks and not documents:
@@ -72,6 +76,7 @@ def run(cfg: DictConfig) -> None:
         "data": {name: what for task in benchmarks for name, what in tasks.data_fingerprints(task.tasks).items()},
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
+        "samples": options["samples"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
@@ -165,7 +170,7 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
     options["suite"] = composed(options["suite"])
     check_targets({"suite": options["suite"]})
-    for key in ("limit", "batch_tokens"):
+    for key in ("limit", "batch_tokens", "samples"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
     folder = options["benchmarks_dir"]

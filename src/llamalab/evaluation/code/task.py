@@ -72,9 +72,7 @@ class CodeTask(ConfigurableTask):
 
     def notes(self) -> list[str]:
         """What differs from the paper, for the table."""
-        if not self._left_out:
-            return []
-        return [f"{', '.join(self._left_out)} needs more than {self.config.repeats} samples a problem"]
+        return [f"no {metric}: {self.config.repeats} samples a problem are too few for it" for metric in self._left_out]
 
     def apply_filters(self) -> None:
         """Runs all programs of the task, several at a time; their verdicts are what lm-eval scores."""
@@ -127,7 +125,7 @@ def isolation(limits: Limits) -> str:
 
 @cache
 def _print_once(found: str) -> None:
-    console.print(f"Generated programs are confined: {found}")
+    console.print(f"Generated programs are confined: {found}", soft_wrap=True)
 
 
 def _k_of(metric: str) -> int:

@@ -64,7 +64,7 @@ class Confinement:
                 (True, "not limited"),
             )
             + (", own process namespace" if self.alone else ""),
-            "user": _first((self.user is not None, f"{self.user}"), (True, "the evaluating user, no privileges")),
+            "user": "an unprivileged one" if self.user is not None else "the evaluating one, without privileges",
         }
 
     def fresh_folder(self) -> str:

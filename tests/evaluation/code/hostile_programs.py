@@ -38,7 +38,8 @@ HOSTILE = {
     "hostile message": "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
     "flooded pipe": "import os\nwhile True: os.write(3, bytes(2**16))",
     "closed files": "import os\nos.closerange(0, 64)",
-    "delete everything": "import shutil\nfor path in ('/', '/usr'): shutil.rmtree(path, ignore_errors=True)",
+    "delete what others need": "import fractions, json, shutil\nfor path in (json.__path__[0], '/dev', '/tmp'):\n"
+    "    shutil.rmtree(path, ignore_errors=True)\nopen(fractions.__file__, 'w')",
     "exit": "import sys\nsys.exit(0)",
     "quick exit": "import os\nos._exit(0)",
     "raised exit": "raise SystemExit",

@@ -14,7 +14,7 @@ from llamalab.evaluation.code.sandbox import Launcher, Sandbox
 LIMITS = Limits(
     cpu_seconds=1,
     wall_seconds=1.5,
-    memory_bytes=2**29,
+    memory_bytes=2**28,
     file_bytes=2**22,
     disk_bytes=2**24,
     open_files=32,

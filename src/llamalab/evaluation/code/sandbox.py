@@ -166,9 +166,13 @@ class Sandbox:
         for program in programs:
             times[program] += 1
         with ThreadPoolExecutor(self._workers) as pool:
-            for program, verdict in zip(asked, pool.map(self._run_one, asked), strict=True):
-                verdicts[program] = verdict
-                advance(times[program])
+            try:
+                for program, verdict in zip(asked, pool.map(self._run_one, asked), strict=True):
+                    verdicts[program] = verdict
+                    advance(times[program])
+            except BaseException:  # an interruption does not wait for what has not begun
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return [verdicts[program] for program in programs]
 
     def _run_one(self, program: Program) -> Verdict:

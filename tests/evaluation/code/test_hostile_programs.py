@@ -21,7 +21,7 @@ LIMITS = Limits(
     threads=16,
 )
 GOOD = ("import fractions, difflib\ndef f(): return 1", "open('here', 'w').write('x')\nassert f() == 1")
-FAILING_TEST = "x = 1\nassert False, 'not reached or wrong'\nx = 2\nx = 3\n"
+FAILING_TEST = "x = 1\nassert x == 2, 'wrong'\nx = 2\nx = 3\n"
 # What a container without rights, another machine or an old kernel leaves of the protection.
 LESS = {
     "no namespaces": ("system calls", "landlock", "user"),

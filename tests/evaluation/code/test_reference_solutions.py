@@ -79,6 +79,7 @@ def test_all_of_mbpp_pass(mbpp: list[Doc], sandbox: Sandbox) -> None:
     assert reasons(sandbox, mbpp, [mbpp_program(doc, doc["code"]) for doc in mbpp]) == {}
 
 
+@pytest.mark.slow
 def test_no_broken_mbpp_passes(mbpp: list[Doc], sandbox: Sandbox) -> None:
     failed = reasons(sandbox, mbpp, [mbpp_program(doc, without_answers(doc["code"])) for doc in mbpp])
     assert len(failed) == 974

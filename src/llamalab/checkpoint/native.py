@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from llamalab.checkpoint.older_configs import completed
 from llamalab.common.configs import check_targets, nodes
 from llamalab.common.errors import UserError
 from llamalab.common.files import published_directory, read_json, sha256_file, write_json
@@ -137,6 +138,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{run_dir / 'config.yaml'}: cannot be read ({str(error).splitlines()[0]})") from None
     if not isinstance(config, dict) or "model" not in config:
         raise UserError(f"{run_dir / 'config.yaml'}: has no 'model' section, so this is not a training run")
+    completed(config["model"])
     for key, node in nodes({"model": config["model"]}):
         # a checkpoint may come from a stranger, and not every function of ours is harmless with arguments of theirs
         if not str(node["_target_"]).startswith(MODEL_PREFIX):

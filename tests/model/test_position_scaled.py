@@ -190,6 +190,4 @@ def test_impossible_factors_and_betas_name_their_key() -> None:
     with pytest.raises(ValueError, match=r"dim: heads of width 2 have no base"):
         DynamicNTKRotaryPosition(**sizes(2), factor=2.0)
     with pytest.raises(ValueError, match=r"high_freq_factor: 1.0 must be greater than low_freq_factor 4.0"):
-        Llama3RotaryPosition(
-            **sizes(16), factor=2.0, low_freq_factor=4.0, high_freq_factor=1.0, original_seq_len=None
-        )
+        Llama3RotaryPosition(**sizes(16), factor=2.0, low_freq_factor=4.0, high_freq_factor=1.0, original_seq_len=None)

@@ -35,6 +35,4 @@ def as_first_written(model: Any) -> Any:
     if not isinstance(model, dict):
         return model
     later = LATER.get(str(model.get("_target_")), {})
-    return {
-        key: as_first_written(value) for key, value in model.items() if key not in later or value != later[key]
-    }
+    return {key: as_first_written(value) for key, value in model.items() if key not in later or value != later[key]}

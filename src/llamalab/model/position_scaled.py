@@ -148,7 +148,7 @@ class YarnRotaryPosition(StretchedRotaryPosition):
         beta_slow: turns up to which it is divided by factor.
         original_seq_len: training length in tokens; None is the model's max_seq_len.
         attention_factor: by what queries and keys are lengthened; None computes it.
-        mscale, mscale_all_dim: where both are given and not 0, the lengthening is the ratio of 0.1 mscale ln(factor) + 1
+        mscale, mscale_all_dim: where both are given and not 0, it is the ratio of 0.1 mscale ln(factor) + 1
             and 0.1 mscale_all_dim ln(factor) + 1 (DeepSeek's variant).
         truncate: whether the ends of the ramp are rounded outwards to whole pairs.
     """

@@ -3,13 +3,15 @@
 What a foreign checkpoint does not decide (the attention kernel, the initialisation, ...) is as conf/train.yaml has it.
 """
 
+import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import hydra.utils
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from llamalab.common.configs import check_targets, repository_folder
 from llamalab.common.errors import UserError
@@ -27,14 +29,19 @@ def model_config(position: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         position: a choice in conf/position.
         settings: values by key of the whole config, such as `scale.dim` or `norm.eps`.
     """
-    register_resolvers()
-    with initialize_config_dir(str(repository_folder("conf")), version_base="1.3"):
-        config = compose("train", [*CHOICES, f"position={position}"])
+    config = copy.deepcopy(_composed(position))
     for key, value in settings.items():
         OmegaConf.update(config, key, value)
     model = OmegaConf.to_container(config.model, resolve=True)
     assert isinstance(model, dict)
     return {str(key): value for key, value in model.items()}
+
+
+@functools.cache
+def _composed(position: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(str(repository_folder("conf")), version_base="1.3"):
+        return compose("train", [*CHOICES, f"position={position}"])
 
 
 def empty_model(model: Mapping[str, Any], where: object) -> Llama:

@@ -186,9 +186,10 @@ def _add(tokenizer: Tokenizer, tokens: list[AddedToken]) -> None:
 
 
 def _special_tokens(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
-    """bos_token, eos_token and unk_token as far as there are any."""
+    """bos_token, eos_token and unk_token as far as there are any; LLaMA's where its class handles the spaces."""
     listed = {**_mapping(folder / SPECIAL), **settings}
-    found = dict(LLAMA_TOKENS) if _is_llama(settings) else {}
+    llama = _is_llama(settings) and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Metaspace)
+    found = dict(LLAMA_TOKENS) if llama else {}
     for key in LLAMA_TOKENS:
         if key in listed:
             text = _text(listed[key])

@@ -102,7 +102,9 @@ def _torch(path: Path) -> dict[str, LazyTensor]:
             saved = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds more than tensors, perhaps code; it is not loaded") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError):
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError):
         raise UserError(f"{path}: cannot be read (cut short or damaged); copy it again") from None
     if not isinstance(saved, dict) or not all(isinstance(tensor, Tensor) for tensor in saved.values()):
         raise UserError(f"{path}: is no mapping of names to tensors, so it is not a checkpoint's weights")

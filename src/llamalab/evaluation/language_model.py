@@ -11,7 +11,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from llamalab.checkpoint.tokenizer import Tokenizer
+from llamalab.checkpoint.text_tokenizer import TextTokenizer
 from llamalab.common.errors import UserError
 from llamalab.evaluation.batching import by_length
 from llamalab.evaluation.decoding import Prompt, Sampling, decode
@@ -42,7 +42,7 @@ class CheckpointLM(TemplateLM):
         truncated: requests so far that did not fit into the model and lost the beginning of their context.
     """
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer, batch_tokens: int, device: torch.device) -> None:
+    def __init__(self, model: Llama, tokenizer: TextTokenizer, batch_tokens: int, device: torch.device) -> None:
         super().__init__()
         self.model = model
         self.tokenizer: Any = tokenizer  # lm-eval's base class declares it as None
@@ -174,7 +174,7 @@ class StopStrings:
         until: strings that end the text and are not part of it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, before: int, until: Sequence[str]) -> None:
+    def __init__(self, tokenizer: TextTokenizer, before: int, until: Sequence[str]) -> None:
         self.tokenizer = tokenizer
         self.before = before
         self.until = until
@@ -194,6 +194,6 @@ class StopStrings:
         return bool(self.until) and any(stop in decoded(self.tokenizer, self.before, new) for stop in self.until)
 
 
-def decoded(tokenizer: Tokenizer, before: int, new: list[int]) -> str:
+def decoded(tokenizer: TextTokenizer, before: int, new: list[int]) -> str:
     """The text that `new` adds behind the token `before`."""
     return tokenizer.decode([before, *new])[len(tokenizer.decode([before])) :]

@@ -14,7 +14,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 
-from llamalab.checkpoint.tokenizer import Tokenizer
+from llamalab.checkpoint.text_tokenizer import TextTokenizer
 from llamalab.evaluation.budget import fit
 from llamalab.evaluation.decoding import Prompt, generate
 from llamalab.evaluation.progress import progress
@@ -75,7 +75,7 @@ class CheckpointLM(TemplateLM):
     def __init__(
         self,
         model: Llama,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         batch_tokens: int,
         device: torch.device,
         cache: RequestCache | None = None,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llamalab.evaluation.language_model import CheckpointLM
 
 # options that reach the tasks as part of their metadata
-FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer")
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
 SUMMARY, RESULTS, ITEMS = "summary.json", "results.json", "items"
 KINDS = {
     "checkpoint": str,
@@ -45,8 +45,6 @@ KINDS = {
     "compare_with": str | None,
     "other_models": bool,
 }
-# Options that tasks see, in their metadata.
-FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:

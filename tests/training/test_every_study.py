@@ -17,7 +17,12 @@ SHARES = {"tokens": 2e-3, "eval_every_tokens": 1e-3, "checkpoint_every_tokens": 
 TOKENS = [f"scale.{key}='${{budget_tokens:${{tokens_per_parameter}},{share}}}'" for key, share in SHARES.items()]
 
 SHORTER = {
-    "tokens": [*TOKENS, "scale.warmup_tokens=0", "study.analyses.scaling.resamples=3", "study.analyses.scaling.tries=3"],
+    "tokens": [
+        *TOKENS,
+        "scale.warmup_tokens=0",
+        "study.analyses.scaling.resamples=3",
+        "study.analyses.scaling.tries=3",
+    ],
     "extrapolation": ["study.probes.extrapolation.tokens=128", "study.probes.extrapolation.last=16"],
 }
 

@@ -24,7 +24,10 @@ def validation_files(artifacts_dir: str, config: dict[str, Any]) -> dict[str, Pa
     corpus = config.get("data")
     name = corpus.get("name") if isinstance(corpus, dict) else None
     if name is None:
-        raise UserError("checkpoint: its config.yaml has no data.name, so its held-out documents cannot be found")
+        raise UserError(
+            "checkpoint: its config.yaml has no data.name, so there are no held-out documents for this suite; choose a "
+            "suite without heldout, or a run directory of llamalab train"
+        )
     return domain_files(Path(artifacts_dir) / name / "split" / "validation")
 
 

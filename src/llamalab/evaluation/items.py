@@ -25,8 +25,8 @@ def validation_files(artifacts_dir: str, config: dict[str, Any]) -> dict[str, Pa
     name = corpus.get("name") if isinstance(corpus, dict) else None
     if name is None:
         raise UserError(
-            "checkpoint: its config.yaml has no data.name, so there are no held-out documents for this suite; choose a "
-            "suite without heldout, or a run directory of llamalab train"
+            "checkpoint: has no data.name, which only our own runs have, so its held-out documents cannot be found; "
+            "choose a suite without held-out tasks"
         )
     return domain_files(Path(artifacts_dir) / name / "split" / "validation")
 

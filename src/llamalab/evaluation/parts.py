@@ -17,11 +17,13 @@ class Parts:
     Args:
         out: where the scores go; `samples_<task>.jsonl` stay there, the rest is in `finished/` until all is done.
         inputs: everything that can change a score; what other inputs gave is never taken.
+        data: per task, what its own data are; it counts for that task only.
     """
 
-    def __init__(self, out: Path, inputs: dict[str, Any]) -> None:
+    def __init__(self, out: Path, inputs: dict[str, Any], data: dict[str, Any]) -> None:
         self.out = out
-        self.key = hash_of(inputs)
+        self.inputs = inputs
+        self.data = data
 
     def get(self, task: str) -> dict[str, Any] | None:
         """What `put` was given of a task (its samples without texts), None if it is not there."""
@@ -29,7 +31,7 @@ class Parts:
         if not path.is_file():
             return None
         part: dict[str, Any] = read_json(path)
-        return part if part["key"] == self.key else None
+        return part if part["key"] == self._key(task) else None
 
     def put(self, task: str, results: dict[str, Any], counts: dict[str, int], notes: list[str]) -> dict[str, Any]:
         """Writes the samples, then what `get` gives back, which it returns.
@@ -48,7 +50,7 @@ class Parts:
         metadata = results["configs"][task].get("metadata") or {}
         kept = [_scores(sample, metadata.get("domains")) for sample in samples]
         without_texts = {**results, "samples": {task: kept}}
-        part = {"key": self.key, "results": without_texts, "counts": counts, "notes": notes}
+        part = {"key": self._key(task), "results": without_texts, "counts": counts, "notes": notes}
         plain: dict[str, Any] = json.loads(json.dumps(part, default=handle_non_serializable))
         write_json(self._path(task), plain)
         return plain
@@ -56,6 +58,9 @@ class Parts:
     def clear(self) -> None:
         """Forgets the finished tasks, whose results are then elsewhere."""
         shutil.rmtree(self.out / FOLDER, ignore_errors=True)
+
+    def _key(self, task: str) -> str:
+        return hash_of([self.inputs, self.data.get(task)])
 
     def _path(self, task: str) -> Path:
         return self.out / FOLDER / f"{task}.json"

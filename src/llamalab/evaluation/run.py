@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,10 @@ from llamalab.evaluation.summary import group_rows, remarks, rows_of, table_of
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
 
     from llamalab.evaluation.language_model import CheckpointLM
 
-# options that reach the tasks as part of their metadata
-FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer")
 SUMMARY, RESULTS, ITEMS = "summary.json", "results.json", "items"
 KINDS = {
     "checkpoint": str,
@@ -37,8 +37,11 @@ KINDS = {
     "dataset_files": dict[str, dict[str, str]],
     "samples": int | None,
     "scorer": dict[str, Any],
+    "allow_code_execution": bool,
     "out": str | None,
 }
+# Options that tasks see, in their metadata.
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:
@@ -74,6 +77,7 @@ def run(cfg: DictConfig) -> None:
         "suite": suite,
         "tasks": tasks.tasks_hash(),
         "data": {name: what for task in benchmarks for name, what in tasks.data_fingerprints(task.tasks).items()},
+        "missing": [gap["task"] for gap in missing],
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
         "samples": options["samples"],
@@ -90,12 +94,16 @@ def run(cfg: DictConfig) -> None:
     data, gaps = items.build(suite["heldout"], documents, out / ITEMS)
     lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device)
     facts = {"checkpoint": str(found.checkpoint), "weights_sha256": found.meta["weights_sha256"]}
-    parts = Parts(out, inputs)
+    common = {key: value for key, value in inputs.items() if key not in ("suite", "data", "missing")}
+    parts = Parts(out, {**common, "heldout": suite["heldout"]}, inputs["data"])
+    score = partial(
+        _score, lm=lm, manager=manager, parts=parts, facts={**facts, "dtype": options["dtype"]}, limit=limit
+    )
     with tempfile.TemporaryDirectory() as cache:
         made = [tasks.heldout(manager, name, data[name], Path(cache)) for name in suite["heldout"]]
         chosen = sorted([*benchmarks, *made], key=lambda task: suite["tasks"].index(task.name))
         finished = {
-            name: parts.get(name) or _score(name, task, lm, parts, {**facts, "dtype": options["dtype"]}, limit)
+            name: parts.get(name) or score(name, task)
             for suite_task in chosen
             for name, task in suite_task.tasks.items()
         }
@@ -122,7 +130,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _score(
-    name: str, task: "Task", lm: "CheckpointLM", parts: Parts, facts: dict[str, Any], limit: int | None
+    name: str,
+    task: "Task",
+    lm: "CheckpointLM",
+    manager: "TaskManager",
+    parts: Parts,
+    facts: dict[str, Any],
+    limit: int | None,
 ) -> dict[str, Any]:
     """Runs one task and keeps its results."""
     from lm_eval import evaluator
@@ -134,7 +148,8 @@ def _score(
     if hasattr(task, "use_model"):
         task.use_model(lm)
     truncated, shortened = lm.truncated, lm.shortened
-    results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit)
+    # without a manager lm-eval would read thousands of its own task files
+    results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
     assert results is not None
     counts = {
         "truncated requests": lm.truncated - truncated,

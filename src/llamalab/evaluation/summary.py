@@ -191,9 +191,10 @@ def table_of(summary: dict[str, Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("value ± stderr", "n", "chance", "z"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in summary["rows"]:
+    for before, row in zip([None, *summary["rows"]], summary["rows"], strict=False):
         z = above_chance(row)
-        if row["domain"] is None:
+        starts_task = before is None or before["task"] != row["task"]
+        if starts_task or (row["domain"] is None and before["domain"] is not None):
             table.add_section()
         table.add_row(
             row["task"] if row["domain"] is None else f"  {row['domain']}",
@@ -225,6 +226,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
             lines.append(f"  {what}: {listed}{more}")
     for task, notes in summary["notes"].items():
         lines += [f"Note on {task}: {note}" for note in notes]
+    if summary["missing"]:
+        lines.append(f"The table is not all of this suite: {len(summary['missing'])} parts of it are missing")
     for gap in summary["missing"]:
         where = "" if gap["domain"] is None else f" on {gap['domain']}"
         lines.append(f"Missing: {gap['task']}{where}: {gap['reason']}")

@@ -14,39 +14,14 @@ PRONOUNS = {"male": ("he", "his", "him"), "female": ("she", "her"), "neutral": (
 # Occupations of the schemas with more women than men, by the figures of the U.S. Bureau of Labor Statistics that
 # Rudinger et al. 2018 use (2015 and 2016).
 MOSTLY_WOMEN = frozenset(
-    [
-        "accountant",
-        "administrator",
-        "appraiser",
-        "auditor",
-        "baker",
-        "bartender",
-        "broker",
-        "cashier",
-        "clerk",
-        "counselor",
-        "dietitian",
-        "dispatcher",
-        "educator",
-        "examiner",
-        "hairdresser",
-        "hygienist",
-        "instructor",
-        "librarian",
-        "nurse",
-        "nutritionist",
-        "paralegal",
-        "pathologist",
-        "pharmacist",
-        "planner",
-        "practitioner",
-        "psychologist",
-        "receptionist",
-        "secretary",
-        "teacher",
-        "therapist",
-        "veterinarian",
-    ]
+    re.findall(
+        r"\w+",
+        """
+        accountant administrator appraiser auditor baker bartender broker cashier clerk counselor dietitian dispatcher
+        educator examiner hairdresser hygienist instructor librarian nurse nutritionist paralegal pathologist pharmacist
+        planner practitioner psychologist receptionist secretary teacher therapist veterinarian
+        """,
+    )
 )
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from evaluation_builders import random_model
 
-from llamalab.evaluation.decoding import Prompt, Sampling, decode, draw
+from llamalab.evaluation.decoding import Prompt, decode
+from llamalab.evaluation.sampling import Sampling, next_tokens
 from llamalab.model import Llama
 
 CPU = torch.device("cpu")
@@ -53,25 +54,31 @@ def test_samples_ignore_the_batch_and_repeat() -> None:
     assert decode(model, other_seed, CPU) != together
 
 
+def drawn(logits: torch.Tensor, temperature: float, top_p: float, count: int) -> list[int]:
+    """Many draws from the same logits, each with its own uniform number."""
+    uniform = torch.rand(count, generator=torch.Generator().manual_seed(0)).tolist()
+    return next_tokens(logits.expand(count, -1), [Sampling(temperature, top_p, 0)] * count, uniform)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.999999])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draws_follow_the_softmax(temperature: float) -> None:
+def test_draws_follow_the_softmax(temperature: float, top_p: float) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5])
     expected = (logits.double() / temperature).softmax(-1)
-    generator = torch.Generator().manual_seed(0)
     count = 8000
-    drawn = torch.tensor([draw(logits, Sampling(temperature, 1.0, 0), generator) for _ in range(count)])
-    frequencies = torch.bincount(drawn, minlength=5) / count
+    frequencies = torch.bincount(torch.tensor(drawn(logits, temperature, top_p, count)), minlength=5) / count
     assert ((frequencies - expected).abs() < 4 * (expected * (1 - expected) / count).sqrt()).all()
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
-    generator = torch.Generator().manual_seed(0)
+    assert set(drawn(logits, 1.0, 0.3, 300)) == {1}
+    assert set(drawn(logits, 1.0, 0.6, 300)) == {1, 3}
+    assert set(drawn(logits, 1.0, 0.75, 300)) == {1, 3, 2}
+    assert set(drawn(logits, 1.0, 1.0, 300)) == {0, 1, 2, 3}
 
-    def drawn(top_p: float) -> set[int]:
-        return {draw(logits, Sampling(1.0, top_p, 0), generator) for _ in range(300)}
 
-    assert drawn(0.3) == {1}
-    assert drawn(0.6) == {1, 3}
-    assert drawn(0.75) == {1, 3, 2}
-    assert drawn(1.0) == {0, 1, 2, 3}
+def test_what_has_no_probability_is_never_drawn() -> None:
+    logits = torch.tensor([float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")])
+    samplings = [Sampling(1.0, 1.0, 0)] * 3
+    assert next_tokens(logits.expand(3, -1), samplings, [0.0, 0.5, 1.0 - 2**-53]) == [1, 3, 3]

@@ -36,11 +36,12 @@ KINDS = {
     "benchmarks_dir": str | None,
     "dataset_files": dict[str, dict[str, str]],
     "samples": int | None,
+    "scorer": dict[str, Any],
     "allow_code_execution": bool,
     "out": str | None,
 }
 # Options that tasks see, in their metadata.
-FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "allow_code_execution")
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:
@@ -80,6 +81,7 @@ def run(cfg: DictConfig) -> None:
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
         "samples": options["samples"],
+        "scorer": options["scorer"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
@@ -145,11 +147,15 @@ def _score(
     evaluator.add_env_info = lambda storage: None
     if hasattr(task, "use_model"):
         task.use_model(lm)
-    before = lm.truncated
+    truncated, shortened = lm.truncated, lm.shortened
     # without a manager lm-eval would read thousands of its own task files
     results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
     assert results is not None
-    counts = {"truncated requests": lm.truncated - before, **(task.counts() if hasattr(task, "counts") else {})}
+    counts = {
+        "truncated requests": lm.truncated - truncated,
+        "generations with less room than the task asks for": lm.shortened - shortened,
+        **(task.counts() if hasattr(task, "counts") else {}),
+    }
     return parts.put(name, dict(results), counts, tasks.notes_of(task))
 
 
@@ -184,7 +190,7 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(options["suite"], dict):
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
     options["suite"] = composed(options["suite"])
-    check_targets({"suite": options["suite"]})
+    check_targets({"suite": options["suite"], "scorer": options["scorer"]})
     for key in ("limit", "batch_tokens", "samples"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")

@@ -188,10 +188,11 @@ def suite_rows(results: dict[str, Any], task: tasks.SuiteTask, domains: list[str
     if domains or not task.groups:
         return rows_of(results, task.name, domains)
     shots = {inner.config.num_fewshot for inner in task.tasks.values()}
+    of_all = shots.pop() if len(shots) == 1 else None
     rows = []
     for group in task.groups:
         if group.has_aggregation:
-            rows += group_rows(results, group.name, group.metadata or {}, shots.pop() if len(shots) == 1 else None)
+            rows += group_rows(results, group.name, group.metadata or {}, of_all)
     return rows + [row for name in task.tasks for row in rows_of(results, name, [])]
 
 

@@ -269,7 +269,8 @@ def _rich_parts(comparison: Comparison, other_models: bool) -> Iterator[Any]:
         yield grid
         by_remark: dict[str, list[str]] = {}
         for row in table["rows"]:
-            for remark in remarks(comparison, row, shown):
+            said = remarks(comparison, row, shown)
+            for remark in said if not row["partial"] else said[1:]:  # the first is what the column n says
                 by_remark.setdefault(remark, []).append(row["label"])
         for remark, labels in by_remark.items():
             who = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} rows"

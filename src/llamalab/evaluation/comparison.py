@@ -15,7 +15,7 @@ from rich.console import Group
 from llamalab.common import comparison_files
 from llamalab.common.files import write_json
 from llamalab.evaluation import reference
-from llamalab.evaluation.reference import PaperTable, Place
+from llamalab.evaluation.reference import Figure, PaperTable, Place
 
 FILE = comparison_files.FILE
 SAME_SIZE = 0.01  # a parameter count this close to a model's is taken to be of its size
@@ -99,7 +99,12 @@ def _column(parameters: int | None, compare_with: str | None) -> tuple[str | Non
 
 def _table(name: str, summary: dict[str, Any], column: str | None) -> dict[str, Any]:
     table, places = reference.tables()[name], reference.places().tables[name]
-    rows = [_row(table, key, places[key], summary, column) for key in table.rows if key in places]
+    noted = [figure for figure in table.figures(name) if figure.note]
+    rows = [
+        _row(table, key, places[key], summary, column) | {"variants": _variants(noted, key)}
+        for key in table.rows
+        if key in places
+    ]
     return {
         "name": name,
         "number": table.number,
@@ -125,10 +130,9 @@ def _row(table: PaperTable, key: str, place: Place, summary: dict[str, Any], col
     documents = row.documents
     partial = value is not None and documents is not None and score["n"] != documents
     shots, papers = score["num_fewshot"], table.shots(key)
-    obstacles = list(score["notes"])
-    if partial:
-        obstacles.append(f"{score['n']:,} of {documents:,} documents")
-    elif value is not None and summary.get("inputs", {}).get("limit") is not None and documents is None:
+    obstacles = [f"{score['n']:,} of {documents:,} documents"] if partial else []
+    obstacles += score["notes"]
+    if value is not None and documents is None and summary.get("inputs", {}).get("limit") is not None:
         obstacles.append(f"only the first {score['n']:,} documents")
     samples = summary.get("inputs", {}).get("samples")
     if value is not None and samples is not None and "@" in score["metric"]:  # pass@k, maj1@k
@@ -137,7 +141,7 @@ def _row(table: PaperTable, key: str, place: Place, summary: dict[str, Any], col
         obstacles.append(f"{shots}-shot, the paper {papers}-shot")
     paper = None if column is None else published.get(column)
     difference = None if value is None or paper is None else value - paper
-    if difference is not None and stderr is None:
+    if difference is not None and not stderr:
         obstacles.append("no standard error")
     return {
         "row": key,
@@ -153,7 +157,6 @@ def _row(table: PaperTable, key: str, place: Place, summary: dict[str, Any], col
         "version": score["version"],
         "prompt_version": score["prompt_version"],
         "reference": published,
-        "variants": _variants(table, key),
         "difference": difference,
         "verdict": _verdict(difference, stderr, obstacles),
         "notes": [*obstacles, *place.notes] if value is not None else [],
@@ -162,16 +165,15 @@ def _row(table: PaperTable, key: str, place: Place, summary: dict[str, Any], col
     }
 
 
-def _variants(table: PaperTable, key: str) -> list[dict[str, Any]]:
-    kept = ("source", "verified", "note")
-    own = [figure for figure in table.figures("") if figure.row == key and figure.note]
-    return [{"model": f.model, "value": f.value, **{k: getattr(f, k) for k in kept}} for f in own]
+def _variants(noted: list[Figure], key: str) -> list[dict[str, Any]]:
+    """Published figures of a row that a remark belongs to."""
+    return [figure.model_dump(exclude={"table", "row"}) for figure in noted if figure.row == key]
 
 
 def _verdict(difference: float | None, stderr: float | None, obstacles: list[str]) -> str | None:
     if difference is None:
         return None
-    if obstacles or stderr is None:
+    if obstacles or not stderr:
         return UNJUDGED
     return OUTSIDE if abs(difference) > BEYOND * stderr else WITHIN
 
@@ -198,7 +200,7 @@ def _score(place: Place, summary: dict[str, Any]) -> Score:
         if named and row["domain"] == place.domain:
             if not math.isfinite(row["value"]):
                 return EMPTY | {"missing": "the score is not a finite number"}
-            known = {key: row.get(key) for key in EMPTY if key in row}
+            known = {key: row[key] for key in EMPTY if key in row} | {"stderr": _finite(row["stderr"])}
             return EMPTY | known | {"notes": list(summary.get("notes", {}).get(place.task, []))}
     if rows:
         wanted = place.domain or place.metric or "the paper's metric"
@@ -206,6 +208,10 @@ def _score(place: Place, summary: dict[str, Any]) -> Score:
     if gaps := [gap["reason"] for gap in summary["missing"] if _names(gap["task"], place)]:
         return EMPTY | {"missing": "; ".join(dict.fromkeys(gaps))}
     return EMPTY | {"missing": f"not in suite {summary['suite']}", "tried": False}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _names(task: str, place: Place) -> bool:
@@ -262,6 +268,8 @@ def _stock(summary: dict[str, Any]) -> list[dict[str, Any]]:
     for row in summary["rows"]:
         if row["task"] not in tasks or row.get("paper_metric") or row["domain"] is not None:
             continue
+        if not math.isfinite(row["value"]):
+            continue
         name = f"{places.lm_eval.get(row['task'])}/{row['metric']}"
         figures = [
             {"model": model, "value": value, "title": source.title, "source": source.source}
@@ -270,5 +278,6 @@ def _stock(summary: dict[str, Any]) -> list[dict[str, Any]]:
             for model, value in zip(source.models, source.rows[name], strict=True)
         ]
         kept = ("task", "metric", "value", "stderr", "n", "num_fewshot", "version", "prompt_version")
-        found.append({key: row.get(key) for key in kept} | {"published": figures})
+        own = {key: row.get(key) for key in kept} | {"stderr": _finite(row["stderr"])}
+        found.append(own | {"published": figures})
     return found

@@ -175,10 +175,10 @@ def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def _checked(path: Path, kind: Any) -> Any:
-    """The file's content as `kind`. Raises UserError naming file and key."""
+def _checked(path: Path, kind: Any, content: Any = None) -> Any:
+    """The file's content (read unless given) as `kind`. Raises UserError naming file and key."""
     try:
-        return pydantic.TypeAdapter(kind).validate_python(_read(path))
+        return pydantic.TypeAdapter(kind).validate_python(_read(path) if content is None else content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -195,8 +195,8 @@ def models() -> dict[str, Model]:
 @functools.cache
 def tables() -> dict[str, PaperTable]:
     """The tables of scores by file name, in the paper's order."""
-    paths = sorted((folder() / "tables").glob("*.yaml"))
-    return {path.stem: _checked(path, PaperTable) for path in paths if "rows" in _read(path)}
+    contents = {path: _read(path) for path in sorted((folder() / "tables").glob("*.yaml"))}
+    return {path.stem: _checked(path, PaperTable, content) for path, content in contents.items() if "rows" in content}
 
 
 @functools.cache

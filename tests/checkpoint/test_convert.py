@@ -221,6 +221,7 @@ def test_an_edited_width_still_has_a_rule_in_params_json(tmp_path: Path, tiny_co
         assert_equal(tmp_path / f"run{width}", tmp_path / f"meta{width}")
 
 
+@pytest.mark.timeout(600)  # it writes 300 MB and waits for the disk
 def test_memory_is_a_shard_and_a_tensor_and_not_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmark at a small size; it converts in a process of its own."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))

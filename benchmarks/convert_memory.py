@@ -1,9 +1,10 @@
 """Peak memory of `llamalab convert` on a random checkpoint, beside what one shard and one tensor take.
 
-    python benchmarks/convert_memory.py        1 GB: Meta's format to Hugging Face's in four files, and that to Meta's in four
+    python benchmarks/convert_memory.py    1 GB: Meta's format to Hugging Face's in four files, and to Meta's in four
 
-The conversions run in a process of their own, after one of a tiny checkpoint that loads every library; `above_start` is how far the process's resident memory rose above what it was then, sampled from /proc every
-millisecond. `allowed` is the largest shard that has to be held (none for safetensors, which are written tensor by
+The conversions run in a process of their own, after those of a tiny checkpoint, which load every library.
+`above_start` is how far the process's resident memory rose above what it was then, sampled from /proc every
+five milliseconds. `allowed` is the largest shard that has to be held (none for safetensors, which are written tensor by
 tensor), plus the largest tensor twice (the one read, and the one being changed), plus 32 MB.
 """
 
@@ -23,7 +24,6 @@ from llamalab.checkpoint.formats import open_checkpoint
 
 MB = 10**6
 SHARDS = 4
-DIM = 1024
 SLACK_MB = 32
 
 
@@ -87,7 +87,7 @@ def measure(folder: Path, answers: "multiprocessing.Queue[dict[str, tuple[float,
         def watch(peak: list[int] = peak, done: threading.Event = done) -> None:
             while not done.is_set():
                 peak[0] = max(peak[0], resident_bytes())
-                time.sleep(0.001)
+                time.sleep(0.005)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -100,10 +100,10 @@ def measure(folder: Path, answers: "multiprocessing.Queue[dict[str, tuple[float,
     answers.put(found)
 
 
-def run(folder: Path, megabytes: float) -> dict[str, dict[str, float]]:
+def run(folder: Path, megabytes: float, dim: int) -> dict[str, dict[str, float]]:
     """Per target: MB of the `checkpoint`, of what was `above_start` and of what is `allowed`, and `seconds`."""
-    for name, size, dim in (("small_before", 1.0, 64), ("before", megabytes, DIM)):
-        write_checkpoint(folder / name, size, dim)
+    write_checkpoint(folder / "small_before", 1.0, 64)
+    write_checkpoint(folder / "before", megabytes, dim)
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=measure, args=(folder, answers))
@@ -130,9 +130,10 @@ def main() -> None:
     """Prints a line for each target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=1000)
+    parser.add_argument("--dim", type=int, default=1024)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for to, row in run(Path(folder), args.megabytes).items():
+        for to, row in run(Path(folder), args.megabytes, args.dim).items():
             print(f"to={to}", *(f"{key}={value:.0f}" for key, value in row.items()), "(MB, s)")
 
 

@@ -1,22 +1,26 @@
-# make reproduce | test | lint | dashboard | constraints
+# make reproduce | test | lint | dashboard | studies | constraints
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 5000
+SCALE ?= nano
+# the pilot comes first: the others take their noise from it; extrapolation takes over position's runs
+STUDIES := pilot norm norm_placement feed_forward position gpt3_vs_llama extrapolation tokens
 
 # the pipeline's commands are found without activating the environment
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help reproduce test lint dashboard constraints
+.PHONY: help reproduce test lint dashboard studies constraints
 
 help:
 	@echo "make reproduce   text to result page: installs, runs the pipeline (dvc repro), prints the result table"
 	@echo "make test        installs, runs the whole test suite"
 	@echo "make lint        ruff (lint and format) and mypy"
 	@echo "make dashboard   MLflow's UI on the results, on http://localhost:$(PORT)"
+	@echo "make studies     every study at SCALE=$(SCALE), resumable, then the results as CSV and docs/findings.md"
 	@echo "make constraints regenerates constraints.txt from pyproject.toml's ranges"
 
 # torch is installed first and pinned: an index that offers a CPU build is then used, instead of several GB of CUDA.
@@ -42,6 +46,11 @@ lint: $(STAMP)
 dashboard: $(STAMP)
 	@echo "MLflow: http://localhost:$(PORT)  (Ctrl-C stops it)"
 	@$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --port $(PORT)
+
+studies: $(STAMP)
+	@$(BIN)/llamalab data scale=$(SCALE)
+	@set -e; for study in $(STUDIES); do $(BIN)/llamalab train -m experiments=$$study scale=$(SCALE); done
+	@$(BIN)/llamalab report only_scale=$(SCALE) archive=experiments/results findings=docs/findings.md
 
 # Resolves the ranges of pyproject.toml afresh in an empty environment and writes down what it got.
 constraints:

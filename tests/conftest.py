@@ -1,11 +1,13 @@
 """Fixtures and options that several rooms share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from corpus_builder import TinyCorpus, build_corpus
 from filelock import FileLock
+from hydra.core.global_hydra import GlobalHydra
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +19,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with an argument `kill` runs once for each of `--kills`."""
     if "kill" in metafunc.fixturenames:
         metafunc.parametrize("kill", range(metafunc.config.getoption("--kills")))
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra_left_behind() -> Iterator[None]:
+    """A command run in this process leaves its Hydra initialised, and `compose` in a later test refuses to start."""
+    yield
+    GlobalHydra.instance().clear()
 
 
 @pytest.fixture(scope="session")

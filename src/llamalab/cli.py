@@ -47,6 +47,11 @@ VERBS = {
         'llamalab generate checkpoint=runs/default/nano/seed=0 prompt="To be"',
         "llamalab.evaluation.generate",
     ),
+    "convert": Verb(
+        "Meta, Hugging Face and our own format into each other",
+        "llamalab convert checkpoint=llama/7B to=hf out=llama-7b-hf",
+        "llamalab.checkpoint.convert",
+    ),
     "report": Verb("finished runs to tables, figures and one page", "llamalab report", "llamalab.analysis.report"),
     "plan": Verb(
         "before spending: parameters, memory, hours, energy", "llamalab plan scale=65b", "llamalab.analysis.plan"

@@ -16,7 +16,7 @@ from llamalab.training.settings import check_scale
 
 CONF = repository_folder("conf")
 # What has to be said on the command line.
-MANDATORY = {"checkpoint": "somewhere", "prompt": "To", "run_dir": "somewhere"}
+MANDATORY = {"checkpoint": "somewhere", "prompt": "To", "run_dir": "somewhere", "to": "hf", "out": "somewhere"}
 # Groups that no verb's defaults list names: sources are put into data configs, the rest into studies.
 ELSEWHERE = {"source", "protocol", "hydra/launcher", "hydra/sweeper"}
 

@@ -252,5 +252,5 @@ def test_own_text_needs_nothing_but_its_folder(tmp_path: Path) -> None:
 
 def test_the_real_config_composes_for_other_folders() -> None:
     config = data_config(["artifacts_dir=/elsewhere"])
-    assert config.data.tokenized == "/elsewhere/embedded/bpe4096"
-    assert config.data.module.tokens_folder == "/elsewhere/embedded/bpe4096/tokens"
+    assert config.data.tokenized == "/elsewhere/embedded/bpe2048"
+    assert config.data.module.tokens_folder == "/elsewhere/embedded/bpe2048/tokens"

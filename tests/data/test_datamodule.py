@@ -238,7 +238,7 @@ class Recorder(lightning.LightningModule):
         return self.weight.sum()
 
     def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:
-        assert set(batch) == {"tokens", "mask", "bytes"}
+        assert set(batch) == {"tokens", "mask", "bytes", "document"}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

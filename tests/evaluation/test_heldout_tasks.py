@@ -47,7 +47,7 @@ def files(corpus: dict[str, list[Document]], tmp_path_factory: pytest.TempPathFa
 
 
 def evaluate(lm: CheckpointLM, task: str, files: dict[str, dict[str, Path]], cache: Path) -> list[dict[str, Any]]:
-    manager = tasks.task_manager([task])
+    manager = tasks.task_manager([task], {})
     group = tasks.per_domain(manager, task, files[task], cache)
     results = simple_evaluate(model=lm, tasks=[group], task_manager=manager)
     assert results is not None
@@ -124,7 +124,7 @@ def test_the_paper_rules_recomputed_from_the_samples(
     files: dict[str, dict[str, Path]], tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """acc_norm divides by characters of the completion, acc_neutral by the probability in neutral contexts."""
-    manager = tasks.task_manager(["heldout_continuation"])
+    manager = tasks.task_manager(["heldout_continuation"], {})
     group = tasks.per_domain(manager, "heldout_continuation", files["heldout_continuation"], tmp_path)
     lm = CheckpointLM(random_model(), tokenizer, 4000, torch.device("cpu"))
     results = simple_evaluate(model=lm, tasks=[group], task_manager=manager, limit=50)
@@ -144,4 +144,4 @@ def test_the_paper_rules_recomputed_from_the_samples(
 
 def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"no task 'heldout_continuatoin'.*did you mean 'heldout_continuation'"):
-        tasks.task_manager(["heldout_continuatoin"])
+        tasks.task_manager(["heldout_continuatoin"], {})

@@ -44,7 +44,8 @@ def test_a_cache_does_not_carry_learned_positions_beyond_their_table() -> None:
     assert cache.length == 32
 
 
-@pytest.mark.parametrize("position", sorted(set(choices("position")) - {"learned"}))
+# rope_dynamic turns longer sequences otherwise, but keys in the cache stay as they are: see test_position_scaled.py
+@pytest.mark.parametrize("position", sorted(set(choices("position")) - {"learned", "rope_dynamic"}))
 def test_all_other_encodings_go_beyond_the_training_length(position: str) -> None:
     model = build_model(*TINY, f"position={position}", "model.initialisation.std=0.2")
     cache = model.new_cache(1, 40)

@@ -36,7 +36,7 @@ def test_a_solved_width_is_within_the_tolerance_whatever_the_sizes(
 
 
 def test_a_width_in_the_config_wins() -> None:
-    assert SwiGLU(dim=16, parameters=1000, multiple_of=8, std=0.02, residual_std=0.01, width=30).width == 30
+    assert SwiGLU(dim=16, parameters=1000, multiple_of=8, std=0.02, residual_std=0.01, width=30, bias=False).width == 30
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -69,10 +69,10 @@ def test_every_choice_has_a_formula_here() -> None:
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_output_and_gradients_equal_the_formula_in_float64(kind: type[nn.Module]) -> None:
     sizes = {"dim": 16, "parameters": 3 * 16 * 40, "multiple_of": 8, "std": 0.3, "residual_std": 0.3, "width": None}
-    module = kind(**sizes).double()
+    activation, gated = FORMULAS[kind]
+    module = kind(**sizes, **({"bias": False} if gated else {})).double()
     x = torch.randn(3, 16, dtype=torch.float64)
     weights = dict(module.named_parameters())
-    activation, gated = FORMULAS[kind]
     assert list(weights) == ["w1.weight", "w2.weight"] + ["w3.weight"] * gated  # the names in checkpoints
     assert module.width == (40 if gated else 60)
 

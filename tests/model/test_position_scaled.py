@@ -9,27 +9,44 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from llamalab.model.position import RotaryPosition
-from llamalab.model.position_scaled import InterpolatedRotaryPosition, NTKRotaryPosition, YarnRotaryPosition
+from llamalab.model.position_scaled import (
+    DynamicNTKRotaryPosition,
+    InterpolatedRotaryPosition,
+    Llama3RotaryPosition,
+    NTKRotaryPosition,
+    YarnRotaryPosition,
+)
 
 CPU = torch.device("cpu")
 THETA = 10_000.0
-YARN = {"beta_fast": 32.0, "beta_slow": 1.0, "original_seq_len": None}
-STRETCHED = ["rope_pi", "rope_ntk", "rope_yarn"]
+YARN = {
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "original_seq_len": None,
+    "attention_factor": None,
+    "mscale": None,
+    "mscale_all_dim": None,
+    "truncate": True,
+}
+STRETCHED = ["rope_pi", "rope_ntk", "rope_yarn", "rope_llama3"]
 
 
 def sizes(head_dim: int, length: int = 2048) -> dict[str, float]:
     return {"dim": 4 * head_dim, "n_heads": 4, "head_dim": head_dim, "max_seq_len": length, "std": 0.02, "theta": THETA}
 
 
-def transformers_frequencies(kind: str, head_dim: int, length: int, factor: float) -> tuple[torch.Tensor, float]:
+def transformers_frequencies(
+    kind: str, head_dim: int, length: int, factor: float, seq_len: int | None = None, **more: object
+) -> tuple[torch.Tensor, float]:
     parameters = {"rope_type": kind, "rope_theta": THETA, "factor": factor, "original_max_position_embeddings": length}
+    parameters |= more
     config = LlamaConfig(
         hidden_size=4 * head_dim,
         num_attention_heads=4,
-        max_position_embeddings=int(length * factor),
+        max_position_embeddings=length if kind == "dynamic" else int(length * factor),
         rope_parameters=parameters,
     )
-    return ROPE_INIT_FUNCTIONS[kind](config, CPU)
+    return ROPE_INIT_FUNCTIONS[kind](config, CPU, seq_len)
 
 
 SHAPES = pytest.mark.parametrize(("head_dim", "length"), [(128, 2048), (64, 1024), (32, 256), (12, 64), (16, 32)])
@@ -73,6 +90,54 @@ def test_yarn_equals_transformers(head_dim: int, length: int, factor: float) -> 
     cosine, sine = encoding.tables(torch.arange(5))
     torch.testing.assert_close(cosine, lengthening * torch.outer(torch.arange(5.0), theirs).cos(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(sine, lengthening * torch.outer(torch.arange(5.0), theirs).sin(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"attention_factor": 1.3},
+        {"mscale": 0.7, "mscale_all_dim": 1.4},
+        {"mscale": 0.7},
+        {"truncate": False},
+        {"beta_fast": 8.0, "beta_slow": 2.0},
+        {"beta_fast": 500.0, "beta_slow": 400.0},  # a ramp that starts and ends before the first pair
+    ],
+)
+def test_yarns_variants_equal_transformers(more: dict[str, float]) -> None:
+    encoding = YarnRotaryPosition(**sizes(32, 256), factor=4.0, **{**YARN, **more})
+    theirs, factor = transformers_frequencies("yarn", 32, 256, 4.0, **more)
+    torch.testing.assert_close(encoding.frequencies(CPU), theirs, rtol=2e-6, atol=0)
+    assert encoding.attention_factor == pytest.approx(factor)
+
+
+@SHAPES
+@FACTORS
+def test_llama3_equals_transformers(head_dim: int, length: int, factor: float) -> None:
+    factors = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    encoding = Llama3RotaryPosition(**sizes(head_dim, length), factor=factor, **factors, original_seq_len=None)
+    theirs, _ = transformers_frequencies("llama3", head_dim, length, factor, **factors)
+    torch.testing.assert_close(encoding.frequencies(CPU), theirs, rtol=2e-6, atol=0)
+
+
+@SHAPES
+@FACTORS
+def test_dynamic_equals_transformers_at_every_length(head_dim: int, length: int, factor: float) -> None:
+    encoding = DynamicNTKRotaryPosition(**sizes(head_dim, length), factor=factor)
+    for seq_len in (1, length, length + 1, 3 * length):
+        theirs, _ = transformers_frequencies("dynamic", head_dim, length, factor, seq_len)
+        cosine, sine = encoding.tables(torch.arange(seq_len)[-1:])
+        angles = (seq_len - 1) * theirs
+        near = {"rtol": 0, "atol": 2e-6 * seq_len}
+        torch.testing.assert_close(cosine[0], angles.cos(), **near)
+        torch.testing.assert_close(sine[0], angles.sin(), **near)
+
+
+def test_dynamic_is_rope_within_the_training_length_and_acts_beyond_it() -> None:
+    plain = build_model(*TINY, "model.initialisation.std=0.2")
+    dynamic = build_model(*TINY, "position=rope_dynamic", "model.initialisation.std=0.2")
+    tokens = torch.randint(0, 97, (1, 40))
+    assert torch.equal(plain(tokens[:, :32]), dynamic(tokens[:, :32]))
+    assert not torch.allclose(plain(tokens), dynamic(tokens), atol=1e-3)
 
 
 def test_yarn_keeps_fast_pairs_interpolates_slow_ones_and_sharpens_attention() -> None:
@@ -122,3 +187,7 @@ def test_impossible_factors_and_betas_name_their_key() -> None:
         NTKRotaryPosition(**sizes(2), factor=2.0)
     with pytest.raises(ValueError, match=r"beta_slow: 32.0 must be positive and below beta_fast 32.0"):
         YarnRotaryPosition(**sizes(16), factor=2.0, **{**YARN, "beta_slow": 32.0})
+    with pytest.raises(ValueError, match=r"dim: heads of width 2 have no base"):
+        DynamicNTKRotaryPosition(**sizes(2), factor=2.0)
+    with pytest.raises(ValueError, match=r"high_freq_factor: 1.0 must be greater than low_freq_factor 4.0"):
+        Llama3RotaryPosition(**sizes(16), factor=2.0, low_freq_factor=4.0, high_freq_factor=1.0, original_seq_len=None)

@@ -12,12 +12,17 @@ from llamalab.common.configs import repository_folder
 
 STUDIES = sorted(path.stem for path in repository_folder("experiments").glob("*.yaml") if path.stem != "claims")
 SHORT = {"scale__tokens": 10 * 256, "scale__warmup_tokens": 2 * 256, "scale__lr": 0.01}
-# Budgets that follow the size of the arm, as the study's own, a few steps each.
-SHARES = {"tokens": 1e-4, "warmup_tokens": 5e-6, "eval_every_tokens": 5e-5, "checkpoint_every_tokens": 5e-5}
-TOKENS = [f"scale.{key}=${{budget_tokens:${{tokens_per_parameter}},{share}}}" for key, share in SHARES.items()]
+# Budgets that follow the size of the arm, as the study's own, one to seventy steps each.
+SHARES = {"tokens": 2e-3, "eval_every_tokens": 1e-3, "checkpoint_every_tokens": 1e-3}
+TOKENS = [f"scale.{key}='${{budget_tokens:${{tokens_per_parameter}},{share}}}'" for key, share in SHARES.items()]
 
 SHORTER = {
-    "tokens": [*TOKENS, "study.analyses.scaling.resamples=3", "study.analyses.scaling.tries=3"],
+    "tokens": [
+        *TOKENS,
+        "scale.warmup_tokens=0",
+        "study.analyses.scaling.resamples=3",
+        "study.analyses.scaling.tries=3",
+    ],
     "extrapolation": ["study.probes.extrapolation.tokens=128", "study.probes.extrapolation.last=16"],
 }
 
@@ -27,13 +32,7 @@ def command(corpus: TinyCorpus, runs_dir: object, name: str) -> list[str]:
     few = ["study.seeds=[0,1]", "study.baseline_seeds=[0,1]", "hydra/launcher=basic"]
     # one study sweeps; the sweep is the same code for all
     few += [] if name == "norm" else ["study.learning_rate=null"]
-    few += ["study.analyses.scaling.resamples=3", "study.analyses.scaling.tries=3"] if name == "tokens" else []
-    few += (
-        ["study.probes.extrapolation.tokens=128", "study.probes.extrapolation.last=16"]
-        if name == "extrapolation"
-        else []
-    )
-    return ["-m", f"experiments={name}", *corpus.overrides(runs_dir=runs_dir, **short), *few]
+    return ["-m", f"experiments={name}", *corpus.overrides(runs_dir=runs_dir, **short), *few, *SHORTER.get(name, [])]
 
 
 @pytest.fixture(scope="module")

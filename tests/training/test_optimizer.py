@@ -40,7 +40,7 @@ def test_exactly_the_matrices_decay(overrides):
 
 
 def test_a_step_without_gradient_only_decays_the_matrices():
-    model, optimizer = model_and_optimizer("norm=layernorm", "position=learned")
+    model, optimizer = model_and_optimizer("norm=layernorm", "position=learned", "optimizer.lr=0.003")
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

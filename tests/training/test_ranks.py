@@ -90,7 +90,7 @@ def test_weights_that_are_drawn_shard_by_shard_train_too(tiny_corpus, tmp_path, 
     assert outcome.code == 0, outcome.stderr
     assert (tmp_path / "default/tiny/job/result.json").exists()
     losses, usual = command_line.losses(tmp_path / "default/tiny/job"), command_line.losses(undisturbed())[:10]
-    np.testing.assert_allclose(losses, usual, rtol=0.05)
+    np.testing.assert_allclose(losses, usual, rtol=0.1)
     assert losses != usual
 
 

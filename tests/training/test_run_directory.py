@@ -20,6 +20,7 @@ INERT = (
     "runs_dir",
     "artifacts_dir",
     "study",
+    "share_runs",
     "tokenizer",
     "strategy",
     "device",

@@ -10,6 +10,7 @@ run directory/
 
 import contextlib
 import errno
+import functools
 import re
 import shutil
 import warnings
@@ -17,12 +18,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from llamalab.checkpoint.hugging_face_tokenizer import SETTINGS, TOKENIZER, open_tokenizer, tokenizer_files
+from llamalab.checkpoint.older_configs import completed
+from llamalab.checkpoint.source import Source
+from llamalab.checkpoint.tensor_files import read_tensors
+from llamalab.checkpoint.text_tokenizer import TextTokenizer
+from llamalab.checkpoint.tokenizer import FILE_NAME, load_tokenizer
 from llamalab.common.configs import check_targets, nodes
 from llamalab.common.errors import UserError
 from llamalab.common.files import published_directory, read_json, sha256_file, write_json
@@ -137,6 +143,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{run_dir / 'config.yaml'}: cannot be read ({str(error).splitlines()[0]})") from None
     if not isinstance(config, dict) or "model" not in config:
         raise UserError(f"{run_dir / 'config.yaml'}: has no 'model' section, so this is not a training run")
+    completed(config["model"])
     for key, node in nodes({"model": config["model"]}):
         # a checkpoint may come from a stranger, and not every function of ours is harmless with arguments of theirs
         if not str(node["_target_"]).startswith(MODEL_PREFIX):
@@ -148,6 +155,41 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 def weights_sha256(checkpoint: Path) -> str:
     """The sha256 of a complete checkpoint's weights, as recorded when they were written."""
     return str(read_json(checkpoint / META)["weights_sha256"])
+
+
+def is_native(path: Path) -> bool:
+    """Whether a folder is a run directory or one of its checkpoints, whole or not."""
+    return STEP_NAME.fullmatch(path.name) is not None or (path / "checkpoints").is_dir()
+
+
+def open_checkpoint(path: Path) -> Source:
+    """The newest checkpoint of a run directory, or the given checkpoint folder.
+
+    Raises:
+        UserError: nothing there, or what is there is damaged.
+    """
+    run_dir, checkpoint = locate(path)
+    record = read_json(checkpoint / META)
+    return Source(
+        path=checkpoint,
+        format="native",
+        config=read_config(run_dir),
+        weights=read_tensors(checkpoint / WEIGHTS),
+        weight_files=(checkpoint / WEIGHTS,),
+        home=run_dir,
+        tokenizer_files=tuple(tokenizer_files(run_dir)),
+        open_tokenizer=functools.partial(_tokenizer, run_dir),
+        meta=record,
+        recorded_sha256=str(record["weights_sha256"]),
+    )
+
+
+def _tokenizer(run_dir: Path) -> TextTokenizer:
+    if (run_dir / TOKENIZER).is_file() or (run_dir / SETTINGS).is_file():  # converted from Hugging Face's format
+        return open_tokenizer(run_dir)
+    if (run_dir / FILE_NAME).is_file():
+        return load_tokenizer(run_dir / FILE_NAME)
+    raise UserError(f"{run_dir / FILE_NAME}: missing; copy the tokenizer that the run was trained with there")
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -191,17 +233,6 @@ def load_model(
     Returns:
         The model in evaluation mode on `device` (in `dtype` if given, else as saved), and the run's config.
     """
-    run_dir, checkpoint = locate(Path(path))
-    config = read_config(run_dir)
-    with torch.device("meta"):
-        model: torch.nn.Module = hydra.utils.instantiate(config["model"])
-    weights = load_weights(checkpoint)
-    check_fits(model.state_dict(), weights, checkpoint / WEIGHTS)
-    model.to_empty(device="cpu")
-    # reset_parameters rebuilds what is not saved (the tables of the rotary embedding) before weights are copied in
-    for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if reset is not None:
-            reset()
-    model.load_state_dict(weights, assign=False)
-    return model.to(device=device, dtype=dtype or next(iter(weights.values())).dtype).eval(), config
+    source = open_checkpoint(Path(path))
+    saved = next(iter(source.weights.values())).dtype
+    return source.load(device, dtype or saved), source.config

@@ -15,11 +15,13 @@ def acc_neutral(value: float) -> float:
 
 
 class NeutralisedChoice(ConfigurableTask):
-    """Multiple choice whose items carry `neutral`, a list of contexts that say nothing about the answer.
+    """Multiple choice with contexts that say nothing about the answer.
+
+    They are `metadata.neutral` of the task file where it has that, else the item's own `neutral`; a list of texts.
 
     Besides lm-eval's metrics it has `acc_neutral`: right if the correct choice has the largest log P(choice | context)
     minus the mean over neutral contexts of log P(choice | neutral). With the single neutral context "Answer:" this is
-    the rule of the LLaMA paper (section 3, after Brown et al. 2020) for OpenBookQA and BoolQ.
+    the rule of the LLaMA paper (section 3.1, after Brown et al. 2020) for OpenBookQA and BoolQ.
 
     Args:
         config: the task file's content.
@@ -33,7 +35,8 @@ class NeutralisedChoice(ConfigurableTask):
         requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
         own = [request.args[1] for request in requests]
         about = {key: value for key, value in kwargs.items() if key == "metadata"}
-        pairs = [(neutral, choice) for neutral in doc["neutral"] for choice in own]
+        neutral = (self.config.metadata or {}).get("neutral") or doc["neutral"]
+        pairs = [(context, choice) for context in neutral for choice in own]
         return requests + [
             Instance(request_type="loglikelihood", doc=doc, arguments=pair, idx=len(own) + index, **about)
             for index, pair in enumerate(pairs)

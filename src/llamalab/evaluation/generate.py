@@ -43,7 +43,8 @@ def run(cfg: DictConfig) -> None:
     device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
     model = found.load(device, dtype)
-    tokens = found.tokenizer.encode(options["prompt"])
+    # an empty prompt has no token at all where the checkpoint starts texts without BOS
+    tokens = found.tokenizer.encode(options["prompt"]) or [found.tokenizer.bos_id]
     room = model.max_seq_len - len(tokens)
     if room < 1:
         raise UserError(f"prompt: has {len(tokens)} tokens but the model's context is {model.max_seq_len}; shorten it")

@@ -14,8 +14,8 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 
-from llamalab.checkpoint.tokenizer import Tokenizer
-from llamalab.common.errors import UserError
+from llamalab.checkpoint.text_tokenizer import TextTokenizer
+from llamalab.evaluation.budget import fit
 from llamalab.evaluation.decoding import Prompt, generate
 from llamalab.evaluation.progress import progress
 from llamalab.evaluation.ranks import ALONE, Ranks, everywhere
@@ -41,11 +41,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to question `index`, and whether the beginning of its context was cut off."""
+    """The answer to question `index`, whether the beginning of its context was cut off, and its room to generate."""
 
     index: int
     value: Any
     truncated: bool = False
+    shortened: bool = False
 
 
 class CheckpointLM(TemplateLM):
@@ -68,12 +69,13 @@ class CheckpointLM(TemplateLM):
     Attributes:
         truncated: requests so far (of this rank) that did not fit into the model and lost the beginning of their
             context.
+        shortened: generations so far (of this rank) that had less room than their task asks for.
     """
 
     def __init__(
         self,
         model: Llama,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         batch_tokens: int,
         device: torch.device,
         cache: RequestCache | None = None,
@@ -89,6 +91,7 @@ class CheckpointLM(TemplateLM):
         self.ranks = ranks
         self.max_length = model.max_seq_len
         self.truncated = 0
+        self.shortened = 0
         self._encode_context = functools.lru_cache(CONTEXTS)(self.tok_encode)
 
     @property
@@ -188,11 +191,13 @@ class CheckpointLM(TemplateLM):
                 for entry in filter(None, entries):
                     known[text] = entry
         self.truncated += sum(entry["truncated"] for entry in known.values())
+        self.shortened += sum(entry["shortened"] for entry in known.values())
         still_open = [Question(text, requests[where[0]]) for text, where in places.items() if text not in known]
         for answer in work(still_open) if still_open else ():
             text = still_open[answer.index].text
-            known[text] = {"value": answer.value, "truncated": answer.truncated}
+            known[text] = {"value": answer.value, "truncated": answer.truncated, "shortened": answer.shortened}
             self.truncated += answer.truncated
+            self.shortened += answer.shortened
             if self.cache is not None:
                 self.cache.add(asking[text], text, known[text])
         answers: list[Any] = [None] * len(requests)
@@ -254,26 +259,21 @@ class CheckpointLM(TemplateLM):
             context, wanted = question.request.args
             options = dict(normalize_gen_kwargs(wanted, NEW_TOKENS))
             until = [stop for stop in options["until"] if stop]
-            if options["max_gen_toks"] >= self.max_length:
-                raise UserError(
-                    f"max_gen_toks: task '{question.request.task_name}' asks for {options['max_gen_toks']} new tokens "
-                    f"but the model's context is {self.max_length}; use a model with a longer context"
-                )
             tokens = self._encode_context(context) or [self.prefix_token_id]
-            kept = tokens[-(self.max_length - options["max_gen_toks"]) :]
-            cut.append(len(kept) < len(tokens))
+            kept, limit = fit(tokens, options["max_gen_toks"], self.max_length)
+            cut.append((len(kept) < len(tokens), limit < options["max_gen_toks"]))
             sampling = Sampling(
                 temperature=float(options.get("temperature", 0.0)) if options["do_sample"] else 0.0,
                 top_p=float(options.get("top_p", 1.0)),
                 seed=int.from_bytes(hashlib.sha256(question.text.encode()).digest()[:7]),
             )
             stop = StopStrings(self.tokenizer, kept[-1], until)
-            prompts.append(Prompt(kept, options["max_gen_toks"], sampling, stop.reached))
+            prompts.append(Prompt(kept, limit, sampling, stop.reached))
             stops.append(stop)
         with progress("Generating", len(prompts), self.ranks.first) as advance:
             for index, new in generate(self.model, prompts, self.batch_tokens, self._device):
                 advance(1)
-                yield Answer(index, stops[index].text(new), cut[index])
+                yield Answer(index, stops[index].text(new), *cut[index])
 
 
 def questions_of(kind: str, requests: Sequence[Instance]) -> list[str]:

@@ -1,23 +1,34 @@
 """`llamalab eval`: a checkpoint's scores on a suite, as lm-eval's results, samples and a summary."""
 
 import importlib.metadata
-import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from llamalab.common import comparison_files
 from llamalab.common.configs import check_targets, check_type, resolved
 from llamalab.common.console import console
 from llamalab.common.errors import UserError
-from llamalab.common.files import read_json, sha256_file, write_json, write_text
+from llamalab.common.files import read_json, sha256_file, write_json
 from llamalab.common.provenance import git_commit, provenance
-from llamalab.evaluation import items, tasks
-from llamalab.evaluation.summary import rows_of, table_of
+from llamalab.evaluation import comparison, items, reference, tasks
+from llamalab.evaluation.parts import FOLDER, SAMPLES, Parts
+from llamalab.evaluation.suites import composed
+from llamalab.evaluation.summary import group_rows, remarks, rows_of, table_of
 
-SUMMARY, RESULTS, ITEMS, SAMPLES = "summary.json", "results.json", "items", "samples_{}.jsonl"
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
+
+    from llamalab.evaluation.language_model import CheckpointLM
+
+# options that reach the tasks as part of their metadata
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
+SUMMARY, RESULTS, ITEMS = "summary.json", "results.json", "items"
 KINDS = {
     "checkpoint": str,
     "limit": int | None,
@@ -25,89 +36,164 @@ KINDS = {
     "accelerator": str,
     "dtype": str,
     "artifacts_dir": str,
+    "benchmarks_dir": str | None,
+    "dataset_files": dict[str, dict[str, str]],
+    "samples": int | None,
+    "allow_code_execution": bool,
+    "scorer": dict[str, Any],
     "out": str | None,
+    "compare_with": str | None,
+    "other_models": bool,
 }
-SUITE_KINDS = {"name": str, "version": int, "tasks": list[str], "heldout": dict[str, dict[str, Any]]}
 
 
 def run(cfg: DictConfig) -> None:
     """Scores `cfg.checkpoint` on `cfg.suite`; does nothing if the same scores are there already.
 
-    Writes into `cfg.out`: `items/<task>/<domain>.jsonl` (what was asked), `results.json` (lm-eval's own),
-    `samples_<task>.jsonl`, and last `summary.json`, whose presence says that the others are whole.
+    Writes into `cfg.out`: `items/<task>/<domain>.jsonl` (what was asked), `samples_<task>.jsonl` and
+    `finished/<task>.json` as each task ends, `results.json` (lm-eval's own), and last `summary.json`, whose presence
+    says that the others are whole. After an interruption the finished tasks are not run again.
 
     Raises:
-        UserError: a bad value, an unusable checkpoint, an unknown task, or no held-out documents.
+        UserError: a bad value, an unusable checkpoint, an unknown task, damaged data, or nothing that can be scored.
     """
     options = _checked(cfg)
     suite = options["suite"]
-    tasks.quiet_and_offline()
+    tasks.quiet(offline=options["benchmarks_dir"] is not None)
 
     # torch and lm-eval take seconds to import, so wrong values are refused before
-    from lm_eval import evaluator
-    from lm_eval.utils import handle_non_serializable
-
     from llamalab.evaluation import subject
     from llamalab.evaluation.language_model import CheckpointLM
 
     device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
-    manager = tasks.task_manager(suite["tasks"])
+    own = [name for name in suite["tasks"] if name not in suite["heldout"]]
+    manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in FOR_TASKS})
+    benchmarks, missing = tasks.load(manager, own)
     documents = items.validation_files(options["artifacts_dir"], found.config) if suite["heldout"] else {}
+    if not benchmarks and not documents:
+        raise UserError(f"suite: nothing can be scored; {missing[0]['task']}: {missing[0]['reason']}")
     out = Path(options["out"] or found.run_dir / "scores" / suite["name"])
+    limit = min((value for value in (options["limit"], suite["limit"]) if value is not None), default=None)
     inputs = {
         "checkpoint": found.fingerprint,
         "suite": suite,
         "tasks": tasks.tasks_hash(),
+        "data": {name: what for task in benchmarks for name, what in tasks.data_fingerprints(task.tasks).items()},
+        "missing": [gap["task"] for gap in missing],
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
-        "limit": options["limit"],
+        "limit": limit,
+        "samples": options["samples"],
+        "scorer": options["scorer"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
     if (out / SUMMARY).is_file() and (summary := read_json(out / SUMMARY)).get("inputs") == inputs:
-        _show(summary)
+        _show(summary, out, options)
         console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
         return
 
     _clear(out)
-    data, missing = items.build(suite["heldout"], documents, out / ITEMS)
-    model = found.load(device, dtype)
+    data, gaps = items.build(suite["heldout"], documents, out / ITEMS)
+    lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device)
+    facts = {"checkpoint": str(found.checkpoint), "weights_sha256": found.meta["weights_sha256"]}
+    common = {key: value for key, value in inputs.items() if key not in ("suite", "data", "missing")}
+    parts = Parts(out, {**common, "heldout": suite["heldout"]}, inputs["data"])
+    score = partial(
+        _score, lm=lm, manager=manager, parts=parts, facts={**facts, "dtype": options["dtype"]}, limit=limit
+    )
     with tempfile.TemporaryDirectory() as cache:
-        chosen = [
-            tasks.per_domain(manager, name, data[name], Path(cache)) if name in data else name
-            for name in suite["tasks"]
-        ]
-        lm = CheckpointLM(model, found.tokenizer, options["batch_tokens"], device)
-        facts = {"checkpoint": str(found.checkpoint), "weights_sha256": found.meta["weights_sha256"]}
-        # lm-eval would ask git about the current folder, which need not be a checkout, and let git complain
-        evaluator.get_git_commit_hash = git_commit
-        results = evaluator.simple_evaluate(
-            model=lm,
-            model_args={**facts, "dtype": options["dtype"]},
-            tasks=chosen,
-            task_manager=manager,
-            limit=options["limit"],
-        )
-    assert results is not None
-    for name, samples in results["samples"].items():
-        lines = [json.dumps(sample, default=handle_non_serializable, ensure_ascii=False) for sample in samples]
-        write_text(out / SAMPLES.format(name), "".join(f"{line}\n" for line in lines))
-    without_samples = {key: value for key, value in results.items() if key != "samples"}
-    write_json(out / RESULTS, json.loads(json.dumps(without_samples, default=handle_non_serializable)))
+        made = [tasks.heldout(manager, name, data[name], Path(cache)) for name in suite["heldout"]]
+        chosen = sorted([*benchmarks, *made], key=lambda task: suite["tasks"].index(task.name))
+        finished = {
+            name: parts.get(name) or score(name, task)
+            for suite_task in chosen
+            for name, task in suite_task.tasks.items()
+        }
+    results = merged(chosen, [part["results"] for part in finished.values()])
+    write_json(out / RESULTS, {key: value for key, value in results.items() if key != "samples"})
     summary = {
         "suite": suite["name"],
         **facts,
         "step": found.meta.get("step"),
         "tokens": found.meta.get("tokens"),
-        "rows": [row for name in suite["tasks"] for row in rows_of(results, name, [*data.get(name, {})])],
-        "truncated_requests": lm.truncated,
-        "missing": missing,
+        "parameters": lm.model.parameter_counts()["total"],
+        "rows": [row for task in chosen for row in suite_rows(results, task, [*data.get(task.name, {})])],
+        "truncated_requests": sum(part["counts"]["truncated requests"] for part in finished.values()),
+        "counts": {name: part["counts"] for name, part in finished.items() if any(part["counts"].values())},
+        "notes": {name: part["notes"] for name, part in finished.items() if part["notes"]},
+        "missing": [*({"domain": None, **gap} for gap in missing), *gaps],
         "inputs": inputs,
         "made_by": provenance(),
     }
     write_json(out / SUMMARY, summary)
-    _show(summary)
+    if not missing:
+        parts.clear()
+    _show(summary, out, options)
     console.print(f"Scores are in {out}")
+
+
+def _score(
+    name: str,
+    task: "Task",
+    lm: "CheckpointLM",
+    manager: "TaskManager",
+    parts: Parts,
+    facts: dict[str, Any],
+    limit: int | None,
+) -> dict[str, Any]:
+    """Runs one task and keeps its results."""
+    truncated, shortened = lm.truncated, lm.shortened
+    results = run_task(task, lm, facts, limit, manager)
+    counts = {
+        "truncated requests": lm.truncated - truncated,
+        "generations with less room than the task asks for": lm.shortened - shortened,
+        **(task.counts() if hasattr(task, "counts") else {}),
+    }
+    return parts.put(name, results, counts, tasks.notes_of(task))
+
+
+def run_task(
+    task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None, manager: "TaskManager"
+) -> dict[str, Any]:
+    """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments."""
+    from lm_eval import evaluator
+
+    # lm-eval would ask git about the current folder, which need not be a checkout, and programs about the machine; the
+    # summary says both
+    evaluator.get_git_commit_hash = git_commit
+    evaluator.add_env_info = lambda storage: None
+    if hasattr(task, "use_model"):
+        task.use_model(lm)
+    # without a manager lm-eval would read thousands of its own task files
+    results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
+    assert results is not None
+    return dict(results)
+
+
+def merged(chosen: list[tasks.SuiteTask], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """lm-eval's results of single tasks as if they had been run together, with those of the groups."""
+    merged: dict[str, Any] = {}
+    for part in results:
+        for key, value in part.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) and key != "config" else value
+    groups = [group for task in chosen for group in task.groups]
+    merged["groups"] = {group.name: group.aggregate(merged["results"]) for group in groups}
+    merged["group_subtasks"] = {group.name: group.child_names for group in groups}
+    return merged
+
+
+def suite_rows(results: dict[str, Any], task: tasks.SuiteTask, domains: list[str]) -> list[dict[str, Any]]:
+    """The summary's rows of a suite's task or group; `domains` are those of held-out documents."""
+    if domains or not task.groups:
+        return rows_of(results, task.name, domains)
+    shots = {inner.config.num_fewshot for inner in task.tasks.values()}
+    of_all = shots.pop() if len(shots) == 1 else None
+    rows = []
+    for group in task.groups:
+        if group.has_aggregation:
+            rows += group_rows(results, group.name, group.metadata or {}, of_all)
+    return rows + [row for name in task.tasks for row in rows_of(results, name, [])]
 
 
 def _checked(cfg: DictConfig) -> dict[str, Any]:
@@ -116,36 +202,37 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
         check_type(key, options[key], kind)
     if not isinstance(options["suite"], dict):
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
-    for key, annotation in SUITE_KINDS.items():
-        if key not in options["suite"]:
-            raise UserError(f"suite.{key}: missing; add it to the suite's file in eval/suites")
-        check_type(f"suite.{key}", options["suite"][key], annotation)
-    check_targets({"suite": options["suite"]})
-    for key in ("limit", "batch_tokens"):
+    options["suite"] = composed(options["suite"])
+    check_targets({"suite": options["suite"], "scorer": options["scorer"]})
+    if options["compare_with"] is not None:
+        reference.model_named(options["compare_with"])
+    for key in ("limit", "batch_tokens", "samples"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
-    for name in options["suite"]["heldout"]:
-        if name not in options["suite"]["tasks"]:
-            raise UserError(f"suite.heldout.{name}: is not in suite.tasks; add it there or take it out here")
+    folder = options["benchmarks_dir"]
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"benchmarks_dir: {folder}: no such folder; give the folder that holds the benchmarks' files")
     return options
 
 
 def _clear(out: Path) -> None:
-    """Removes earlier scores, the summary first, so that at no time it stands beside files that are not its own."""
+    """Removes earlier scores, the summary first, so that at no time it stands beside files that are not its own.
+
+    Finished tasks stay: each says what it was made from.
+    """
     (out / SUMMARY).unlink(missing_ok=True)
+    comparison_files.remove(out)
     (out / RESULTS).unlink(missing_ok=True)
+    finished = {path.stem for path in (out / FOLDER).glob("*.json")}
     for path in out.glob(SAMPLES.format("*")):
-        path.unlink()
+        if path.stem.removeprefix(SAMPLES.format("").removesuffix(".jsonl")) not in finished:
+            path.unlink()
     shutil.rmtree(out / ITEMS, ignore_errors=True)
 
 
-def _show(summary: dict[str, Any]) -> None:
+def _show(summary: dict[str, Any], out: Path, options: dict[str, Any]) -> None:
     console.print(table_of(summary))
-    if summary["inputs"]["limit"] is not None:
-        console.print(f"Only the first {summary['inputs']['limit']} items of each task were scored (limit)")
-    if summary["truncated_requests"]:
-        console.print(
-            f"{summary['truncated_requests']:,} requests were longer than the model's context and lost their beginning"
-        )
-    for gap in summary["missing"]:
-        console.print(f"Missing: {gap['task']} on {gap['domain']}: {gap['reason']}")
+    if (compared := comparison.write(summary, out, options["compare_with"], options["other_models"])) is not None:
+        console.print(compared)
+    for line in remarks(summary):
+        console.print(line)

@@ -1,19 +1,24 @@
 """What is evaluated: a checkpoint with its tokenizer and its facts, checked before anything expensive."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from llamalab.checkpoint import native
-from llamalab.checkpoint.tokenizer import FILE_NAME, Tokenizer, load_tokenizer
-from llamalab.common.configs import closest
+from llamalab.checkpoint.dtypes import dtype_of
+from llamalab.checkpoint.formats import open_checkpoint
+from llamalab.checkpoint.source import Source
+from llamalab.checkpoint.text_tokenizer import TextTokenizer
 from llamalab.common.errors import UserError
-from llamalab.common.files import hash_of, read_json
+from llamalab.common.files import hash_of
 from llamalab.model.llama import Llama
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+__all__ = ["Subject", "device_of", "dtype_of", "find"]
+
+# Tables are often padded to a round number of rows; a tokenizer that leaves more of them unused is another model's.
+MOST_UNUSED = 0.1
 
 
 @dataclass(frozen=True)
@@ -21,49 +26,64 @@ class Subject:
     """A checkpoint found and checked, its weights not yet read.
 
     Attributes:
-        run_dir: the run directory it belongs to.
-        checkpoint: its `step=NNNNNNNN` folder.
-        config: the run's resolved config.
-        tokenizer: the run's tokenizer.
-        meta: the checkpoint's meta.json.
+        source: the checkpoint, of whatever format.
+        tokenizer: its tokenizer.
     """
 
-    run_dir: Path
-    checkpoint: Path
-    config: dict[str, Any]
-    tokenizer: Tokenizer
-    meta: dict[str, Any]
+    source: Source
+    tokenizer: TextTokenizer
+
+    @property
+    def run_dir(self) -> Path:
+        """Where scores go by default: the run directory, or the checkpoint's folder."""
+        return self.source.home
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder that the weights are in."""
+        return self.source.path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A run's resolved config; of a checkpoint that others made there is only `model`."""
+        return self.source.config
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What is known of the training (`step`, `tokens`), and `weights_sha256`."""
+        return {**self.source.meta, "weights_sha256": self.source.weights_sha256}
 
     @property
     def fingerprint(self) -> str:
         """Changes with anything of the checkpoint that can change a score: weights, architecture, tokenizer."""
-        return hash_of([self.meta["weights_sha256"], self.config["model"], self.tokenizer.sha256])
+        return hash_of([self.source.weights_sha256, self.source.model_config, self.tokenizer.sha256])
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Llama:
         """The model in evaluation mode. Raises UserError naming the first tensor that does not fit."""
-        model, _ = native.load_model(self.checkpoint, device=device, dtype=dtype)
-        assert isinstance(model, Llama)
-        return model
+        return self.source.load(device, dtype)
 
 
 def find(path: str | Path) -> Subject:
-    """The newest checkpoint of a run directory, or the given checkpoint folder.
+    """The checkpoint in a folder: a run directory or one of its steps, Hugging Face's format, or Meta's.
 
     Raises:
-        UserError: nothing there, no tokenizer, or a tokenizer of another vocabulary.
+        UserError: nothing there, an unsupported architecture, no tokenizer, or a tokenizer of another vocabulary.
     """
-    run_dir, checkpoint = native.locate(Path(path))
-    config = native.read_config(run_dir)
-    if not (run_dir / FILE_NAME).is_file():
-        raise UserError(f"{run_dir / FILE_NAME}: missing; copy the tokenizer that the run was trained with there")
-    tokenizer = load_tokenizer(run_dir / FILE_NAME)
-    vocab_size = config["model"].get("vocab_size")
-    if tokenizer.vocab_size != vocab_size:
+    source = open_checkpoint(path)
+    tokenizer = source.tokenizer
+    rows, tokens = source.model_config["vocab_size"], tokenizer.vocab_size
+    trained_here = "data" in source.config
+    if tokens > rows or (tokens < rows and (trained_here or tokens < (1 - MOST_UNUSED) * rows)):
+        file = source.tokenizer_files[0]
         raise UserError(
-            f"{run_dir / FILE_NAME}: has {tokenizer.vocab_size} tokens but the model has vocab_size={vocab_size}; "
-            "copy the tokenizer that the run was trained with there"
+            f"{file}: has {tokens} tokens but the model has vocab_size={rows}; "
+            "copy the tokenizer that the model was trained with there"
         )
-    return Subject(run_dir, checkpoint, config, tokenizer, read_json(checkpoint / native.META))
+    if tokens < rows:
+        warnings.warn(
+            f"{source.path}: {rows - tokens} rows of the embeddings have no token; taken as padding", stacklevel=2
+        )
+    return Subject(source, tokenizer)
 
 
 def device_of(name: str) -> torch.device:
@@ -76,10 +96,3 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"accelerator: '{name}' cannot be used here ({str(error).splitlines()[0]}); try auto") from None
     return device
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """The floating-point type of that name. Raises UserError for an unknown one."""
-    if name not in DTYPES:
-        raise UserError(f"dtype: '{name}' is unknown{closest(name, DTYPES)}")
-    return DTYPES[name]

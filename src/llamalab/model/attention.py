@@ -13,21 +13,23 @@ from llamalab.model.position import PositionContext
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017), or with shared key-value heads grouped-query attention.
 
-    No biases. q, k and v are separate projections: under compile that is faster here than one fused one, whose
-    output must be split again.
+    q, k and v are separate projections: under compile that is faster here than one fused one, whose output must be
+    split again.
 
     Args:
         dim: width D.
-        n_heads: query heads H; each has D / H channels.
+        n_heads: query heads H.
         n_kv_heads: key-value heads G; None for n_heads / queries_per_kv_head.
+        head_dim: channels d of a head.
         std: standard deviation of the initial wq, wk, wv.
         residual_std: the same for wo, which writes to the residual stream.
         queries_per_kv_head: query heads that share one key-value head where n_kv_heads does not say it;
             1 is multi-head attention.
+        bias: whether the four projections have biases; LLaMA's have none.
         kernel: how the attention itself is computed.
 
     Raises:
-        ValueError: dim is no multiple of n_heads, or n_heads none of n_kv_heads.
+        ValueError: n_heads is no multiple of n_kv_heads.
 
     Attributes:
         window: keys that a query sees, its own included; None for all up to its own.
@@ -40,14 +42,14 @@ class Attention(nn.Module):
         dim: int,
         n_heads: int,
         n_kv_heads: int | None,
+        head_dim: int,
         std: float,
         residual_std: float,
         queries_per_kv_head: int,
+        bias: bool,
         kernel: AttentionKernel,
     ) -> None:
         super().__init__()
-        if dim % n_heads:
-            raise ValueError(f"dim: {dim} is not divisible by n_heads {n_heads}; make it a multiple")
         if n_kv_heads is None:
             if n_heads % queries_per_kv_head:
                 raise ValueError(
@@ -57,13 +59,13 @@ class Attention(nn.Module):
             n_kv_heads = n_heads // queries_per_kv_head
         if n_kv_heads < 1 or n_heads % n_kv_heads:
             raise ValueError(f"n_heads: {n_heads} is not divisible by n_kv_heads {n_kv_heads}; make it a multiple")
-        self.head_dim = dim // n_heads
+        self.head_dim = head_dim
         self.n_kv_heads = n_kv_heads
         self.kernel = kernel
-        self.wq = Linear(dim, dim, std)
-        self.wk = Linear(dim, n_kv_heads * self.head_dim, std)
-        self.wv = Linear(dim, n_kv_heads * self.head_dim, std)
-        self.wo = Linear(dim, dim, residual_std)
+        self.wq = Linear(dim, n_heads * head_dim, std, bias)
+        self.wk = Linear(dim, n_kv_heads * head_dim, std, bias)
+        self.wv = Linear(dim, n_kv_heads * head_dim, std, bias)
+        self.wo = Linear(n_heads * head_dim, dim, residual_std, bias)
 
     def forward(self, x: Tensor, context: PositionContext, cache: LayerMemory | None = None) -> Tensor:
         """x B T D to B T D; the cache, if given, supplies the keys and values of earlier tokens."""
@@ -94,13 +96,15 @@ class SlidingWindowAttention(Attention):
         dim: int,
         n_heads: int,
         n_kv_heads: int | None,
+        head_dim: int,
         std: float,
         residual_std: float,
         queries_per_kv_head: int,
+        bias: bool,
         kernel: AttentionKernel,
         window: int,
     ) -> None:
         if window < 1:
             raise ValueError(f"window: a query sees at least its own key, not {window}; give 1 or more")
-        super().__init__(dim, n_heads, n_kv_heads, std, residual_std, queries_per_kv_head, kernel)
+        super().__init__(dim, n_heads, n_kv_heads, head_dim, std, residual_std, queries_per_kv_head, bias, kernel)
         self.window = window

@@ -41,27 +41,35 @@ def matched_width(parameters: int, per_unit: int, multiple_of: int) -> int:
 
 
 class GatedFeedForward(nn.Module, abc.ABC):
-    """w2(a(w1 x) * w3 x), no biases: three matrices and an activation a, which each subclass names.
+    """w2(a(w1 x) * w3 x): three matrices and an activation a, which each subclass names.
 
     Shazeer 2020, equations 5 and 6.
 
     Args:
         dim: width D.
-        parameters: what the three matrices may have together; ignored when width is given.
+        parameters: what the three matrices may have together (biases not counted); ignored when width is given.
         multiple_of: see `matched_width`.
         std: standard deviation of the initial w1 and w3.
         residual_std: the same for w2, which writes to the residual stream.
         width: hidden units; None solves for the budget.
+        bias: whether the three have biases; LLaMA's have none.
     """
 
     def __init__(
-        self, dim: int, parameters: int, multiple_of: int, std: float, residual_std: float, width: int | None
+        self,
+        dim: int,
+        parameters: int,
+        multiple_of: int,
+        std: float,
+        residual_std: float,
+        width: int | None,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.width = width or matched_width(parameters, 3 * dim, multiple_of)
-        self.w1 = Linear(dim, self.width, std)
-        self.w2 = Linear(self.width, dim, residual_std)
-        self.w3 = Linear(dim, self.width, std)
+        self.w1 = Linear(dim, self.width, std, bias)
+        self.w2 = Linear(self.width, dim, residual_std, bias)
+        self.w3 = Linear(dim, self.width, std, bias)
 
     @staticmethod
     @abc.abstractmethod
@@ -76,7 +84,7 @@ class GatedFeedForward(nn.Module, abc.ABC):
 class PlainFeedForward(nn.Module, abc.ABC):
     """w2(a(w1 x)), no biases: two matrices and an activation a, which each subclass names.
 
-    3/2 as wide as a gated one of the same parameters. Arguments as in GatedFeedForward.
+    3/2 as wide as a gated one of the same parameters. Arguments as in GatedFeedForward, but for `bias`.
     """
 
     def __init__(

@@ -9,15 +9,17 @@ from torch import nn
 
 
 class Linear(nn.Linear):
-    """A projection without bias, its weight drawn from N(0, std²)."""
+    """A projection, its weight drawn from N(0, std²), its bias (LLaMA has none) zero at first."""
 
-    def __init__(self, in_features: int, out_features: int, std: float) -> None:
+    def __init__(self, in_features: int, out_features: int, std: float, bias: bool = False) -> None:
         self.std = std  # set first: nn.Linear's own constructor calls reset_parameters
-        super().__init__(in_features, out_features, bias=False)
+        super().__init__(in_features, out_features, bias=bias)
 
     def reset_parameters(self) -> None:
         """Draws the weight again."""
         nn.init.normal_(self.weight, std=self.std)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 class Embedding(nn.Embedding):

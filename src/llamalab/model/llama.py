@@ -32,6 +32,7 @@ class Llama(nn.Module):
         n_layers: number of blocks L.
         n_heads: query heads H.
         n_kv_heads: key-value heads; None leaves it to the attention (as many as query heads in `multi_head`).
+        head_dim: channels of a head; None for dim / n_heads.
         max_seq_len: longest training sequence; learned positions cannot go beyond it.
         tied_embeddings: whether the output head is the embedding table.
         multiple_of: the feed-forward width is rounded up to a multiple of this.
@@ -39,7 +40,7 @@ class Llama(nn.Module):
         norm_placement: where norms sit.
         feed_forward: makes a feed-forward from `dim, parameters, multiple_of, std, residual_std`.
         position: makes a position encoding from `dim, n_heads, head_dim, max_seq_len, std`.
-        attention: makes an attention from `dim, n_heads, n_kv_heads, std, residual_std`.
+        attention: makes an attention from `dim, n_heads, n_kv_heads, head_dim, std, residual_std`.
         initialisation: how wide the weights are drawn.
         cross_entropy: how `loss` computes it.
 
@@ -55,6 +56,7 @@ class Llama(nn.Module):
         n_layers: int,
         n_heads: int,
         n_kv_heads: int | None,
+        head_dim: int | None,
         max_seq_len: int,
         tied_embeddings: bool,
         multiple_of: int,
@@ -78,20 +80,32 @@ class Llama(nn.Module):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}: {size} is not a positive number")
-        if dim % n_heads:
-            raise ValueError(f"dim: {dim} is not divisible by n_heads {n_heads}; make it a multiple")
+        if head_dim is None:
+            if dim % n_heads:
+                raise ValueError(f"dim: {dim} is not divisible by n_heads {n_heads}; make it a multiple")
+            head_dim = dim // n_heads
+        if head_dim < 1:
+            raise ValueError(f"head_dim: {head_dim} is not a positive number")
         self.vocab_size = vocab_size
         self.dim = dim
+        self.heads_width = n_heads * head_dim  # D unless head_dim says otherwise
         self.max_seq_len = max_seq_len
         self.cross_entropy = cross_entropy
         std, residual_std = initialisation.spreads(dim, n_layers)
 
         self.tok_embeddings = Embedding(vocab_size, dim, std)
-        self.position = position(dim=dim, n_heads=n_heads, head_dim=dim // n_heads, max_seq_len=max_seq_len, std=std)
+        self.position = position(dim=dim, n_heads=n_heads, head_dim=head_dim, max_seq_len=max_seq_len, std=std)
         self.layers = nn.ModuleList()
         self.window: int | None = None
         for _ in range(n_layers):
-            attend = attention(dim=dim, n_heads=n_heads, n_kv_heads=n_kv_heads, std=std, residual_std=residual_std)
+            attend = attention(
+                dim=dim,
+                n_heads=n_heads,
+                n_kv_heads=n_kv_heads,
+                head_dim=head_dim,
+                std=std,
+                residual_std=residual_std,
+            )
             self.window = attend.window
             # A block has the parameters of LLaMA's own, whatever its attention and feed-forward are.
             budget = 4 * dim**2 + 3 * dim * reference_width(dim, multiple_of) - parameter_count(attend)
@@ -184,7 +198,7 @@ class Llama(nn.Module):
         return {"total": total, "embedding": embedding, "non_embedding": total - embedding}
 
     def flops_per_token(self, seq_len: int) -> int:
-        """Floating-point operations to train on one token: 6 M + 12 L D K.
+        """Floating-point operations to train on one token: 6 M + 12 L H d K.
 
         M counts the weights that a token is multiplied with: all projections and the output head, but neither the
         embedding lookup nor norms; 2 M forward and twice that backward (Kaplan et al. 2020, section 2.1). The second
@@ -199,4 +213,4 @@ class Llama(nn.Module):
         multiplied += self.vocab_size * self.dim
         window = min(self.window or seq_len, seq_len)
         pairs = window * (window + 1) // 2 + (seq_len - window) * window  # of a query and a key that it sees
-        return 6 * multiplied + 12 * len(self.layers) * self.dim * pairs // seq_len
+        return 6 * multiplied + 12 * len(self.layers) * self.heads_width * pairs // seq_len

@@ -63,8 +63,8 @@ def _(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     return frequencies.new_empty(shape), frequencies.new_empty(shape)
 
 
-def geometric_frequencies(width: int, theta: float, device: torch.device) -> Tensor:
-    """theta^(-2i/width) for i = 0 .. width/2 - 1, in radians per token, float32."""
+def geometric_frequencies(width: int, theta: float | Tensor, device: torch.device) -> Tensor:
+    """theta^(-2i/width) for i = 0 .. width/2 - 1, in radians per token, float32; theta has no dimension."""
     exponents = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
     return theta**-exponents
 
@@ -88,7 +88,7 @@ class RotaryPosition(PositionEncoding):
         if head_dim % 2:
             raise ValueError(
                 f"dim: rope turns pairs of channels, but dim {dim} / n_heads {n_heads} gives heads of odd width "
-                f"{head_dim}; choose a dim that is a multiple of {2 * n_heads}"
+                f"{head_dim}; choose a dim that is a multiple of {2 * n_heads}, or an even head_dim"
             )
         self.head_dim = head_dim
         self.theta = theta

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from llamalab.checkpoint.older_configs import as_first_written
 from llamalab.common.errors import UserError
 from llamalab.common.files import hash_of, read_json, write_text
 from llamalab.training.launch import rank
@@ -37,6 +38,7 @@ def computation(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that decides the numbers."""
     part = {key: config[key] for key in COMPUTATION}
     part["scale"] = {key: value for key, value in config["scale"].items() if key != "micro_batch"}
+    part["model"] = as_first_written(config["model"])
     part["data"] = {key: value for key, value in config["data"]["module"].items() if key not in DATA_PLACES}
     part["trainer"] = {key: config["trainer"][key] for key in TRAINER_COMPUTATION}
     return part

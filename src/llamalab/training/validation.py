@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -27,9 +28,9 @@ class ValidationSums:
         row = torch.stack([(losses * mask).sum(), mask.sum(), batch["bytes"].to(losses).sum()])
         self.rows[domain] = self.rows.get(domain, torch.zeros_like(row)) + row
 
-    def documents(self, domains: list[str], strategy: Any) -> dict[str, dict[str, list[float]]]:
+    def documents(self, domains: list[str], device: torch.device) -> dict[str, dict[str, list[float]]]:
         """Nats and tokens of every document of the pass, by domain, gathered over ranks; call it before `result`."""
-        windows = strategy.all_gather(torch.cat(self.windows).to(strategy.root_device)).view(-1, 4)
+        windows = _gathered(torch.cat(self.windows).to(device))
         sums: dict[tuple[int, int], list[float]] = {}
         for domain, document, nats, tokens in windows.tolist():
             if document >= 0:  # not padding
@@ -67,6 +68,15 @@ class ValidationSums:
             "bits_per_byte": sum(proportions[d] * bits[d] for d in domains) / weight,
             "bits_per_byte_by_domain": bits,
         }
+
+
+def _gathered(windows: Tensor) -> Tensor:
+    """The windows of all ranks (as many on each): N 4."""
+    if not dist.is_initialized():
+        return windows
+    parts = [torch.empty_like(windows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, windows)
+    return torch.cat(parts)
 
 
 def as_row(validation: dict[str, Any]) -> dict[str, float]:

@@ -39,14 +39,15 @@ def write_generative_benchmarks(root: Path) -> None:
             root / f"webquestions/{name}.json.gz",
             [{"qId": "x", "qText": row["question"], "answers": row["answers"]} for row in rows],
         )
-    problem = {
-        "context": "What is $1+1$?",
-        "answer": "2",
-        "chain_of_thought": r"It is $\boxed{2}$.",
-        "category": "algebra",
-    }
-    write_jsonl(root / "math/test.jsonl.gz", [problem] * 2)
-    write_jsonl(root / "gsm8k/test.jsonl.gz", [{"question": "How many?", "answer": "Two.\n#### 2"}] * 2)
+    problems = [
+        {"context": f"What is $1+{i}$?", "chain_of_thought": rf"It is $\boxed{{{1 + i}}}$.", "category": "algebra"}
+        for i in (1, 2)
+    ]
+    write_jsonl(root / "math/test.jsonl.gz", problems)
+    write_jsonl(
+        root / "gsm8k/test.jsonl.gz",
+        [{"question": f"How many {word}s?", "answer": "Two.\n#### 2"} for word in MADE_UP[:2]],
+    )
     write_jsonl(
         root / "realtoxicityprompts/quark_val.jsonl.gz",
         [

@@ -94,7 +94,7 @@ def test_eight_chains_of_thought_of_gsm8k(made_up: Path) -> None:
     assert prompt.startswith("Q: There are 15 trees in the grove.")
     assert prompt.count("\nA: ") == 8
     assert "So there must have been 21 - 15 = 6. The answer is 6.\n\nQ: If there are 3 cars" in prompt
-    assert prompt.endswith("The answer is 8.\n\nQ: How many?\nA:")
+    assert prompt.endswith("The answer is 8.\n\nQ: How many glorps?\nA:")
 
 
 @pytest.mark.parametrize(("name", "paper"), [("paper_math_maj", 256), ("paper_gsm8k_maj", 100)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from evaluation_builders import random_model
 
-from llamalab.evaluation.decoding import Prompt, decode
+from llamalab.evaluation.decoding import Prompt, decode, generate
 from llamalab.evaluation.sampling import Sampling, next_tokens
 from llamalab.model import Llama
 
@@ -26,7 +26,16 @@ def without_cache(model: Llama, tokens: list[int], count: int) -> list[int]:
     return sequence[len(tokens) :]
 
 
-@pytest.mark.parametrize("overrides", [["position=rope"], ["position=learned"], ["scale.n_kv_heads=2"]], ids=str)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["position=rope"],
+        ["position=learned"],
+        ["scale.n_kv_heads=2"],
+        ["attention=sliding_window", "attention.window=6", "position=t5", "scale.n_kv_heads=2"],
+    ],
+    ids=str,
+)
 def test_greedy_equals_argmax_without_cache(overrides: list[str]) -> None:
     model = random_model(*overrides)
     prompts = [[1, 17, 300], [1], [1, 5, 6, 7, 8, 9, 10, 11]]
@@ -34,6 +43,33 @@ def test_greedy_equals_argmax_without_cache(overrides: list[str]) -> None:
     found = decode(model, [Prompt(p, n, GREEDY, never) for p, n in zip(prompts, limits, strict=True)], CPU)
     assert found == [without_cache(model, p, n) for p, n in zip(prompts, limits, strict=True)]
     assert len(set(found[2])) > 5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["attention=sliding_window", "attention.window=6", "position=alibi", "scale.n_kv_heads=2"]],
+    ids=str,
+)
+def test_finished_sequences_make_room_behind_a_shared_beginning(overrides: list[str]) -> None:
+    model = random_model(*overrides)
+    shots = [1, *range(50, 66)]
+    prompts = [Prompt([*shots, *range(70, 71 + i % 5)], 3 + i, GREEDY, lambda new: new[-1] % 7 == 0) for i in range(14)]
+    expected = []
+    for prompt in prompts:
+        free = without_cache(model, list(prompt.tokens), prompt.limit)
+        ends = [place for place, token in enumerate(free) if token % 7 == 0]
+        expected.append(free[: ends[0] + 1] if ends else free)
+    assert len({len(new) for new in expected}) > 4
+    passes: list[int] = []
+    model.layers[0].register_forward_pre_hook(lambda module, inputs: passes.append(inputs[0].shape[1]))
+    for batch_tokens in (1, 24, 500):
+        passes.clear()
+        found = dict(generate(model, prompts, batch_tokens, CPU))
+        assert [found[index] for index in range(len(prompts))] == expected
+        # the examples once, the rest of each prompt, and each new token but the last
+        assert sum(passes) >= 17 + sum(len(new) - 1 for new in expected)
+        assert passes[0] == 17
+    assert max(passes[2:]) <= len(prompts)
 
 
 def test_a_sequence_ends_when_told_and_the_others_go_on() -> None:

@@ -86,3 +86,59 @@ def test_head_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * VOCABULARY)
     for one, other in zip(whole, scores_of(model, windows, 1000), strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
+
+
+KINDS = {
+    "rope": [],
+    "alibi": ["position=alibi"],
+    "t5": ["position=t5"],
+    "learned": ["position=learned"],
+    "sinusoidal": ["position=sinusoidal"],
+    "none": ["position=none"],
+    "grouped": ["scale.n_kv_heads=2"],
+    "window": ["attention=sliding_window", "attention.window=7"],
+    "all": ["attention=sliding_window", "attention.window=7", "position=alibi", "scale.n_kv_heads=2"],
+}
+
+
+def questions() -> list[Window]:
+    """Four choices each, half of them behind the same examples, some a single token long."""
+    generator = random.Random(3)
+
+    def tokens(count: int) -> list[int]:
+        return [generator.randrange(VOCABULARY) for _ in range(count)]
+
+    shots, made = tokens(20), []
+    for number in range(12):
+        context = (shots if number % 2 else []) + tokens(generator.randint(2, 9))
+        for length in (1, 1, 3, 7):
+            joint = context + tokens(length)
+            made.append(Window(joint[:-1], joint[len(context) :]))
+    return [*made, Window(tokens(48), tokens(48))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sharing_changes_no_score(kind: str) -> None:
+    model = random_model(*KINDS[kind])
+    windows = questions()
+    with torch.no_grad():
+        expected = [reference(model.double(), window)[0] for window in windows]
+    model.float()
+    # 16: examples are kept, rows hold one sequence; 1500: one row per question, nothing kept
+    for batch_tokens in (16, 300, 4000):
+        found = [ours.log_likelihood for ours in scores_of(model, windows, batch_tokens)]
+        assert found == pytest.approx(expected, abs=1e-4), batch_tokens
+
+
+def test_shared_tokens_go_through_the_model_once() -> None:
+    model = random_model()
+    shots, choices = list(range(40)), range(100, 104)
+    documents = [[*shots, 200 + i, 300 + i] for i in range(6)]
+    windows = [Window(document, [choice]) for document in documents for choice in choices]
+    seen: list[int] = []
+    model.layers[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    scores_of(model, windows, 100)
+    assert seen == [40, 12]
+    seen.clear()
+    scores_of(model, windows[:8], 100)
+    assert sum(seen) == 40 + 2 * 2

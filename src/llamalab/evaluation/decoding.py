@@ -30,6 +30,8 @@ from llamalab.model.llama import Llama
 KEPT_PASSES = 4
 # Waiting prompts are read when this share of the rows is free, since a pass over few tokens is slow.
 FREE_SHARE = 0.25
+# A beginning is kept for sequences that fill this part of a forward pass or more behind it, new tokens included.
+GROUP_PASSES = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def generate(
     asked = [index for index, prompt in enumerate(prompts) if prompt.limit > 0]
     yield from ((index, []) for index, prompt in enumerate(prompts) if prompt.limit <= 0)
     forest = Forest([prompts[i].tokens for i in asked], [1] * len(asked), [prompts[i].limit for i in asked])
-    waiting: list[tuple[Group, Beginning]] = [(forest.groups(), NOTHING)]
+    waiting: list[tuple[Group, Beginning]] = [(forest.groups(int(GROUP_PASSES * batch_tokens)), NOTHING)]
     while waiting:
         group, before = waiting.pop()
         beginning = extended(model, before, group.tokens) if len(group.tokens) else before
@@ -211,15 +213,14 @@ class _Decoder:
         depth = places[:, None] + before
         seen = max(lengths) + 1
         own = torch.arange(seen, device=self.device)
-        own_mask = score_mask(
-            self.model, own <= places[:, None, None], depth, (before + own).expand(len(lengths), -1)
-        )
+        own_mask = score_mask(self.model, own <= places[:, None, None], depth, (before + own).expand(len(lengths), -1))
         behind = torch.arange(before, device=self.device)[None]
-        rows = Rows(tokens, depth, own_mask, score_mask(self.model, None, depth.view(1, -1), behind) if before else None)
+        rows = Rows(
+            tokens, depth, own_mask, score_mask(self.model, None, depth.view(1, -1), behind) if before else None
+        )
         known: Sequence[KeysAndValues | None] = self.beginning.layers or [None] * len(self.stores)
         memories = [
-            _StepLayer(rows, of_layer, store, places, seen)
-            for of_layer, store in zip(known, self.stores, strict=True)
+            _StepLayer(rows, of_layer, store, places, seen) for of_layer, store in zip(known, self.stores, strict=True)
         ]
         self._choose(run(self.model, rows, memories), self.going)
 

@@ -187,8 +187,9 @@ class CheckpointLM(TemplateLM):
         known: dict[str, Any] = {}
         if self.cache is not None:
             for text, tasks in asking.items():
-                found = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
-                known |= {text: entry for entry in found if entry is not None}
+                entries = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
+                for entry in filter(None, entries):
+                    known[text] = entry
         self.truncated += sum(entry["truncated"] for entry in known.values())
         self.shortened += sum(entry["shortened"] for entry in known.values())
         still_open = [Question(text, requests[where[0]]) for text, where in places.items() if text not in known]

@@ -192,9 +192,8 @@ def score_mask(model: Llama, seen: Tensor | None, queries: Tensor, keys: Tensor)
     longest = int(distance.max())
     along = torch.arange(longest + 1, device=distance.device)
     by_distance = model.position.score_bias(along[-1:], along)  # H 1 L, farthest first
-    if by_distance is None:
-        added = None
-    else:
+    added = None
+    if by_distance is not None:
         added = by_distance[:, 0].flip(-1).float()[:, distance].transpose(0, 1)  # R H T S
     if seen is None:
         return added

@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 Tokens = npt.NDArray[np.int64]
 
-# A shared beginning becomes a group if what is left of its sequences fills a forward pass ...
-GROUP_REMAINDER = 1024
-# ... and if computing it once saves this share of all their tokens.
+# A beginning is kept for a group if that saves this share of all its sequences' tokens.
 GROUP_SAVING = 0.03
 
 
@@ -90,15 +88,20 @@ class Forest:
         continued = self.lengths + np.array([later[index] for index in self.order]) if later else self.lengths
         self.fresh = np.concatenate(([0], np.cumsum(continued - self.common)))  # tokens of the trie before a place
 
-    def groups(self) -> Group:
-        """The root group, with an empty beginning."""
+    def groups(self, least: int) -> Group:
+        """The root group, with an empty beginning.
+
+        Args:
+            least: tokens that must be left of a group's sequences behind its beginning, since they are computed apart
+                from all others.
+        """
         root = Group(0, np.empty(0, dtype=np.int64))
         stack = [(root, 0, len(self.order))] if self.order else []
         while stack:
             group, low, high = stack.pop()
             shared = int(min(self.common[low + 1 : high].min(initial=self.lengths[low]), self.free[low:high].min()))
             remainder = self._below(low, high, shared)
-            if high - low == 1 or remainder < GROUP_REMAINDER:
+            if high - low == 1 or remainder < least:
                 group.members += self.order[low:high]
                 continue
             branches = np.flatnonzero(self.common[low + 1 : high] <= shared) + low + 1

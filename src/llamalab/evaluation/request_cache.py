@@ -58,7 +58,9 @@ class RequestCache:
         """
         name = task or ""
         if name not in self.versions:
-            raise UserError(f"{name}: has no version, so its answers cannot be kept apart; give it one in the task file")
+            raise UserError(
+                f"{name}: has no version, so its answers cannot be kept apart; give it one in the task file"
+            )
         return hash_of([self.subject, name, self.versions[name], question])
 
     def add(self, tasks: Iterable[str | None], question: str, answer: Any) -> None:

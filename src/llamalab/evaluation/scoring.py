@@ -1,5 +1,6 @@
 """Log-likelihoods of tokens in context: shared beginnings computed once, logits only for the tokens that are scored."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from llamalab.model.llama import Llama
 
 # Float32 logits that exist at one time (64 MiB); scored positions go through the output head in pieces of this.
 LOGITS_AT_ONCE = 2**24
+# A beginning is kept for sequences that fill this part of a forward pass or more behind it.
+GROUP_PASSES = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def score(
     # Per layer a token takes about 24 D² operations outside of attention and 4 D for each key that it meets; attention
     # runs at perhaps a third of the speed.
     exchange = 2 * model.dim
-    waiting: list[tuple[Group, Beginning]] = [(forest.groups(), NOTHING)]
+    waiting: list[tuple[Group, Beginning]] = [(forest.groups(int(GROUP_PASSES * batch_tokens)), NOTHING)]
     while waiting:
         group, before = waiting.pop()
         beginning = extended(model, before, group.tokens) if len(group.tokens) else before
@@ -95,8 +98,9 @@ def _head(hidden: Tensor, weight: Tensor, asked: np.ndarray, targets: Tensor) ->
     hits = torch.empty(len(targets), dtype=torch.bool)
     size = max(1, LOGITS_AT_ONCE // weight.shape[0])
     order = np.argsort(asked, kind="stable")
-    bounds = np.searchsorted(asked[order], np.arange(0, len(hidden) + size, size))
-    for piece, (first, last) in zip(hidden.split(size), zip(bounds, bounds[1:], strict=False), strict=False):
+    pieces = hidden.split(size)
+    bounds = np.searchsorted(asked[order], size * np.arange(len(pieces) + 1))
+    for piece, (first, last) in zip(pieces, itertools.pairwise(bounds), strict=True):
         which = torch.from_numpy(order[first:last])
         rows = (torch.from_numpy(asked[order[first:last]] % size)).to(hidden.device)
         chosen = targets[which].to(hidden.device)

@@ -1,5 +1,7 @@
 """The attention axis: causal self-attention with as many or fewer key-value heads than query heads."""
 
+import functools
+
 from torch import Tensor, nn
 
 from llamalab.model.attention_kernel import AttentionKernel
@@ -69,10 +71,8 @@ class Attention(nn.Module):
         q = context.encoding.rotate(self.wq(x).unflatten(-1, heads), context.tables).transpose(1, 2)  # B H T d
         k = context.encoding.rotate(self.wk(x).unflatten(-1, heads), context.tables).transpose(1, 2)  # B G T d
         v = self.wv(x).unflatten(-1, heads).transpose(1, 2)
-        if cache is None:
-            y = self.kernel(q, k, v, context.mask)  # B H T d
-        else:
-            y = cache.attend(self.kernel, q, k, v, context.mask)
+        attend = self.kernel if cache is None else functools.partial(cache.attend, self.kernel)
+        y = attend(q, k, v, context.mask)  # B H T d
         return self.wo(y.transpose(1, 2).flatten(2))
 
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from llamalab.checkpoint import native
+from llamalab.checkpoint import architecture, native
 from llamalab.checkpoint.formats import open_checkpoint
 from llamalab.common.errors import UserError
 from llamalab.model import Llama
@@ -191,6 +191,8 @@ def test_the_verb_converts_and_refuses_what_is_there(tmp_path: Path, tiny_corpus
     command = [f"checkpoint={tmp_path / 'run'}", "to=meta", f"out={tmp_path / 'out'}", "shards=2", "dtype=bfloat16"]
     assert run_here("convert", *command).code == 0
     assert {tensor.dtype for tensor in tensors(tmp_path / "out").values()} == {torch.bfloat16}
+    architecture._composed.cache_clear()  # as in the process of a user
+    assert run_here("convert", f"checkpoint={tmp_path / 'out'}", "to=hf", f"out={tmp_path / 'hf'}").code == 0
     for changes, message in (
         ([], "is there already"),
         (["out=other", "to=gguf"], "to: 'gguf' is no format"),

@@ -23,15 +23,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory, tokenizer_bytes: bytes) ->
     return path
 
 
-def test_text_is_the_same_from_every_format(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = []
+def test_every_format_generates_the_models_text(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few tokens only: a random model soon writes bytes that are no character, which tokenizers show differently."""
+    model = subject.find(folders / "native").load(torch.device("cpu"), torch.float32)
+    tokens = subject.find(folders / "native").tokenizer.encode("Gadibo frulo")
+    with torch.no_grad():
+        for _ in range(3):
+            tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
     for name in ("native", "hf", "meta"):
-        overrides = [f"checkpoint={folders / name}", "prompt='Gadibo frulo'", "accelerator=cpu", "max_tokens=12"]
+        overrides = [f"checkpoint={folders / name}", "prompt='Gadibo frulo'", "accelerator=cpu", "max_tokens=3"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             run(compose("generate", [*overrides, "temperature=0"]))
-        texts.append(capsys.readouterr().out)
-    assert texts[0].startswith("Gadibo frulo")
-    assert len(set(texts)) == 1
+        assert capsys.readouterr().out == subject.find(folders / name).tokenizer.decode(tokens) + "\n"
 
 
 def test_scores_lie_beside_the_checkpoint_and_are_its_own(folders: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import hydra.utils
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from llamalab.common.configs import check_targets, repository_folder
@@ -40,8 +41,12 @@ def model_config(position: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _composed(position: str) -> DictConfig:
     register_resolvers()
-    with initialize_config_dir(str(repository_folder("conf")), version_base="1.3"):
-        return compose("train", [*CHOICES, f"position={position}"])
+    application, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a verb is composed already
+    try:
+        with initialize_config_dir(str(repository_folder("conf")), version_base="1.3"):
+            return compose("train", [*CHOICES, f"position={position}"])
+    finally:
+        GlobalHydra.instance().hydra = application
 
 
 def empty_model(model: Mapping[str, Any], where: object) -> Llama:

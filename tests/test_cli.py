@@ -37,7 +37,11 @@ def test_version():
 
 @pytest.mark.parametrize(
     ("verb", "suggestion"),
-    [("trian", "; did you mean 'train'?"), ("evaluate", "; did you mean 'eval'?"), ("xyz", "; choose from data, eval")],
+    [
+        ("trian", "; did you mean 'train'?"),
+        ("evaluate", "; did you mean 'eval'?"),
+        ("xyz", "; choose from convert, data, eval"),
+    ],
 )
 def test_an_unknown_verb_with_a_suggestion(verb, suggestion):
     outcome = command_line.run_here(verb, "scale=smoke")

@@ -11,8 +11,8 @@ from corpus_builder import TinyCorpus, build_corpus
 from filelock import FileLock
 from hydra.core.global_hydra import GlobalHydra
 
-# absl (lm-eval's rouge_score imports it) keeps the stderr it finds when it is imported and closes it whenever logging is
-# configured anew, unless it is the process' own. In a test it would find pytest's.
+# absl (lm-eval's rouge_score imports it) keeps the stderr it finds when it is imported, and closes it whenever logging
+# is configured anew, unless it is the process' own. In a test it would find pytest's.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from evaluation_builders import random_model
 
-from llamalab.evaluation.decoding import Prompt, Sampling, decode, draw
+from llamalab.evaluation.decoding import Prompt, decode, generate
+from llamalab.evaluation.sampling import Sampling, next_tokens
 from llamalab.model import Llama
 
 CPU = torch.device("cpu")
@@ -25,7 +26,16 @@ def without_cache(model: Llama, tokens: list[int], count: int) -> list[int]:
     return sequence[len(tokens) :]
 
 
-@pytest.mark.parametrize("overrides", [["position=rope"], ["position=learned"], ["scale.n_kv_heads=2"]], ids=str)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["position=rope"],
+        ["position=learned"],
+        ["scale.n_kv_heads=2"],
+        ["attention=sliding_window", "attention.window=6", "position=t5", "scale.n_kv_heads=2"],
+    ],
+    ids=str,
+)
 def test_greedy_equals_argmax_without_cache(overrides: list[str]) -> None:
     model = random_model(*overrides)
     prompts = [[1, 17, 300], [1], [1, 5, 6, 7, 8, 9, 10, 11]]
@@ -33,6 +43,33 @@ def test_greedy_equals_argmax_without_cache(overrides: list[str]) -> None:
     found = decode(model, [Prompt(p, n, GREEDY, never) for p, n in zip(prompts, limits, strict=True)], CPU)
     assert found == [without_cache(model, p, n) for p, n in zip(prompts, limits, strict=True)]
     assert len(set(found[2])) > 5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["attention=sliding_window", "attention.window=6", "position=alibi", "scale.n_kv_heads=2"]],
+    ids=str,
+)
+def test_finished_sequences_make_room_behind_a_shared_beginning(overrides: list[str]) -> None:
+    model = random_model(*overrides)
+    shots = [1, *range(50, 66)]
+    prompts = [Prompt([*shots, *range(70, 71 + i % 5)], 3 + i, GREEDY, lambda new: new[-1] % 7 == 0) for i in range(14)]
+    expected = []
+    for prompt in prompts:
+        free = without_cache(model, list(prompt.tokens), prompt.limit)
+        ends = [place for place, token in enumerate(free) if token % 7 == 0]
+        expected.append(free[: ends[0] + 1] if ends else free)
+    assert len({len(new) for new in expected}) > 4
+    passes: list[int] = []
+    model.layers[0].register_forward_pre_hook(lambda module, inputs: passes.append(inputs[0].shape[1]))
+    for batch_tokens in (1, 24, 500):
+        passes.clear()
+        found = dict(generate(model, prompts, batch_tokens, CPU))
+        assert [found[index] for index in range(len(prompts))] == expected
+        # the examples once, the rest of each prompt, and each new token but the last
+        assert sum(passes) >= 17 + sum(len(new) - 1 for new in expected)
+        assert passes[0] == 17
+    assert max(passes[2:]) <= len(prompts)
 
 
 def test_a_sequence_ends_when_told_and_the_others_go_on() -> None:
@@ -53,25 +90,31 @@ def test_samples_ignore_the_batch_and_repeat() -> None:
     assert decode(model, other_seed, CPU) != together
 
 
+def drawn(logits: torch.Tensor, temperature: float, top_p: float, count: int) -> list[int]:
+    """Many draws from the same logits, each with its own uniform number."""
+    uniform = torch.rand(count, generator=torch.Generator().manual_seed(0)).tolist()
+    return next_tokens(logits.expand(count, -1), [Sampling(temperature, top_p, 0)] * count, uniform)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.999999])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draws_follow_the_softmax(temperature: float) -> None:
+def test_draws_follow_the_softmax(temperature: float, top_p: float) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5])
     expected = (logits.double() / temperature).softmax(-1)
-    generator = torch.Generator().manual_seed(0)
     count = 8000
-    drawn = torch.tensor([draw(logits, Sampling(temperature, 1.0, 0), generator) for _ in range(count)])
-    frequencies = torch.bincount(drawn, minlength=5) / count
+    frequencies = torch.bincount(torch.tensor(drawn(logits, temperature, top_p, count)), minlength=5) / count
     assert ((frequencies - expected).abs() < 4 * (expected * (1 - expected) / count).sqrt()).all()
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
-    generator = torch.Generator().manual_seed(0)
+    assert set(drawn(logits, 1.0, 0.3, 300)) == {1}
+    assert set(drawn(logits, 1.0, 0.6, 300)) == {1, 3}
+    assert set(drawn(logits, 1.0, 0.75, 300)) == {1, 3, 2}
+    assert set(drawn(logits, 1.0, 1.0, 300)) == {0, 1, 2, 3}
 
-    def drawn(top_p: float) -> set[int]:
-        return {draw(logits, Sampling(1.0, top_p, 0), generator) for _ in range(300)}
 
-    assert drawn(0.3) == {1}
-    assert drawn(0.6) == {1, 3}
-    assert drawn(0.75) == {1, 3, 2}
-    assert drawn(1.0) == {0, 1, 2, 3}
+def test_what_has_no_probability_is_never_drawn() -> None:
+    logits = torch.tensor([float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")])
+    samplings = [Sampling(1.0, 1.0, 0)] * 3
+    assert next_tokens(logits.expand(3, -1), samplings, [0.0, 0.5, 1.0 - 2**-53]) == [1, 3, 3]

@@ -74,6 +74,7 @@ def test_the_table_fits_a_terminal_of_80_columns() -> None:
     rows = rows_of(results(), "choice", ["books", "code"])
     for row in rows:
         row |= {"task": "heldout_bits_per_byte", "metric": "acc_neutral", "n": 12_345}
+    rows.append({**rows[0], "task": "paper_mmlu_high_school_government_and_politics", "metric": "acc", "n": 193})
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(
         table_of(
@@ -86,7 +87,9 @@ def test_the_table_fits_a_terminal_of_80_columns() -> None:
     )
     text = console.export_text()
     assert "heldout_bits_per_byte" in text
+    assert "mmlu_high_school_go" in text
     assert "acc_neutral" in text
     assert "0.350 ± 0.040" in text
     assert "+2.5" in text
     assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= 80

@@ -110,3 +110,46 @@ def test_rolling_equals_hflm_without_its_second_bos(
     torch.testing.assert_close(
         torch.tensor(ours.loglikelihood_rolling(asked)), torch.tensor(expected), atol=2e-3, rtol=1e-6
     )
+
+
+def test_choices_behind_shared_examples_equal_hflm(
+    pair: tuple[CheckpointLM, LlamaForCausalLM, LlamaTokenizer],
+) -> None:
+    """Few-shot multiple choice: kept beginnings and rows of several choices, at several batch sizes."""
+    ours, twin, their_tokenizer = pair
+    texts = [str(row["text"]).lstrip().split(" ") for row in documents("prose", 12, 12)]
+    shots = " ".join(texts[0][:8])
+    contexts = [f"{shots} {' '.join(words[:3])}" for words in texts[1:]]
+    choices = [" ".join(words[5 : 5 + size]) for words, size in zip(texts, (1, 1, 3, 4), strict=False)]
+    asked = [
+        Instance("loglikelihood", {}, (context, " " + choice), index)
+        for context in contexts
+        for index, choice in enumerate(choices)
+    ]
+    theirs = HFLM(pretrained=twin, tokenizer=their_tokenizer, backend="causal", device="cpu", batch_size=5)
+    expected = torch.tensor(theirs.loglikelihood(asked, disable_tqdm=True))
+    best = expected[:, 0].view(len(contexts), len(choices)).argmax(-1)
+    for batch_tokens in (1, 200, 5000):
+        lm = CheckpointLM(ours.model, ours.tokenizer, batch_tokens, torch.device("cpu"))
+        found = torch.tensor(lm.loglikelihood(asked))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+        assert (found[:, 0].view(len(contexts), len(choices)).argmax(-1) == best).all()
+    assert len(set(best.tolist())) > 1
+
+
+def test_greedy_generation_equals_hflm(pair: tuple[CheckpointLM, LlamaForCausalLM, LlamaTokenizer]) -> None:
+    ours, twin, their_tokenizer = pair
+    texts = [str(row["text"]).lstrip().split(" ") for row in documents("prose", 8, 12)]
+    shots = " ".join(texts[0][:6])
+    wanted = {"until": ["\n\n"], "max_gen_toks": 16, "do_sample": False}
+    asked = [
+        Instance("generate_until", {}, (f"{shots} {' '.join(words[:size])}", wanted), index)
+        for index, (words, size) in enumerate(zip(texts[1:], (1, 2, 3, 1, 2, 4, 5), strict=True))
+    ]
+    theirs = HFLM(pretrained=twin, tokenizer=their_tokenizer, backend="causal", device="cpu", batch_size=3)
+    # HFLM decodes the new tokens alone, which loses the space before the first word
+    expected = [text.lstrip(" ") for text in theirs.generate_until(asked, disable_tqdm=True)]
+    assert len(set(expected)) > 3
+    for batch_tokens in (1, 30, 2000):
+        lm = CheckpointLM(ours.model, ours.tokenizer, batch_tokens, torch.device("cpu"))
+        assert [text.lstrip(" ") for text in lm.generate_until(asked)] == expected

@@ -9,10 +9,10 @@ from evaluation_builders import documents, random_model
 from lm_eval.api.instance import Instance
 
 from llamalab.checkpoint.tokenizer import Tokenizer
-from llamalab.common.errors import UserError
 from llamalab.evaluation import language_model
-from llamalab.evaluation.language_model import CheckpointLM, StopStrings, decoded
+from llamalab.evaluation.language_model import CheckpointLM
 from llamalab.evaluation.scoring import Window
+from llamalab.evaluation.stopping import StopStrings, decoded
 from llamalab.model import Llama
 
 CPU = torch.device("cpu")
@@ -201,10 +201,14 @@ def test_sampled_repeats_differ_and_every_run_gives_them_again(tokenizer: Tokeni
     assert lm_of(model, tokenizer, 1000).generate_until(asked) == first
 
 
-def test_a_generation_that_cannot_fit_is_refused(tokenizer: Tokenizer) -> None:
-    asked = requests("generate_until", [("Gadibo", {"until": [], "max_gen_toks": 48})])
-    with pytest.raises(UserError, match=r"max_gen_toks.*context is 48"):
-        lm_of(random_model(), tokenizer).generate_until(asked)
+def test_a_generation_that_cannot_fit_is_cut_short_and_counted(tokenizer: Tokenizer) -> None:
+    model = random_model()
+    lm = lm_of(model, tokenizer)
+    asked = requests("generate_until", [("Gadibo", {"until": [], "max_gen_toks": room}) for room in (10, 500)])
+    short, long = lm.generate_until(asked)
+    assert long.startswith(short)
+    assert greedy_text(model, tokenizer, "Gadibo", 48 - len(tokenizer.encode("Gadibo"))).startswith(long)
+    assert (lm.truncated, lm.shortened) == (0, 1)
 
 
 def test_a_long_prompt_loses_its_beginning(tokenizer: Tokenizer) -> None:

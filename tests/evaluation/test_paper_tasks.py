@@ -207,7 +207,7 @@ def test_crows_pairs_counts_the_stereotypes_lower_perplexity(folder: Path, lm: C
     assert task.process_results(doc, [(score, False) for score in higher]) == {
         "pct_stereotype": 1.0,
         "likelihood_diff": pytest.approx(abs(higher[0] - higher[1])),
-        "pct_stereotype_perplexity": 0.0,
+        "pct_stereotype_ppl": 0.0,
     }
 
 

@@ -8,7 +8,7 @@ from evaluation_builders import VOCABULARY, random_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from llamalab.evaluation import scoring
-from llamalab.evaluation.scoring import Window, score
+from llamalab.evaluation.scoring import Score, Window, score
 from llamalab.model import Llama
 
 CPU = torch.device("cpu")
@@ -24,8 +24,11 @@ def windows_of_all_lengths(count: int) -> list[Window]:
     return made
 
 
-def ignore(steps: int) -> None:
-    """No progress bar."""
+def scores_of(model: Llama, windows: list[Window], batch_tokens: int) -> list[Score]:
+    """In the order of the windows, each of which must be scored once."""
+    found = list(score(model, windows, batch_tokens, CPU))
+    assert sorted(index for index, _ in found) == list(range(len(windows)))
+    return [of_window for _, of_window in sorted(found, key=lambda pair: pair[0])]
 
 
 def reference(model: Llama, window: Window) -> tuple[float, bool]:
@@ -47,7 +50,7 @@ def test_scores_equal_a_full_forward_pass(position: str) -> None:
             best = model(torch.tensor([tokens])).argmax(-1)[0].tolist()
             windows[index] = Window(tokens, best[-len(windows[index].targets) :])
         expected = [reference(model.double(), window) for window in windows]
-    found = score(model.float(), windows, 400, CPU, ignore)
+    found = scores_of(model.float(), windows, 400)
     for ours, (log_likelihood, greedy) in zip(found, expected, strict=True):
         assert ours.log_likelihood == pytest.approx(log_likelihood, abs=1e-4, rel=1e-6)
         assert ours.greedy == greedy
@@ -57,9 +60,9 @@ def test_scores_equal_a_full_forward_pass(position: str) -> None:
 def test_scores_do_not_depend_on_the_batch() -> None:
     model = random_model()
     windows = windows_of_all_lengths(50)
-    alone = score(model, windows, 1, CPU, ignore)
+    alone = scores_of(model, windows, 1)
     for batch_tokens in (16 * 48, 10_000):
-        together = score(model, windows, batch_tokens, CPU, ignore)
+        together = scores_of(model, windows, batch_tokens)
         for one, other in zip(alone, together, strict=True):
             assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
             assert one.greedy == other.greedy
@@ -70,7 +73,7 @@ def test_the_output_head_sees_only_scored_positions() -> None:
 
     def flops(targets: int) -> int:
         with FlopCounterMode(display=False) as counter:
-            score(model, [Window([1] * 40, [2] * targets)], 1000, CPU, ignore)
+            scores_of(model, [Window([1] * 40, [2] * targets)], 1000)
         return counter.get_total_flops()
 
     assert flops(40) - flops(3) == 2 * 37 * model.dim * VOCABULARY
@@ -79,14 +82,63 @@ def test_the_output_head_sees_only_scored_positions() -> None:
 def test_head_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model()
     windows = windows_of_all_lengths(10)
-    whole = score(model, windows, 1000, CPU, ignore)
+    whole = scores_of(model, windows, 1000)
     monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * VOCABULARY)
-    for one, other in zip(whole, score(model, windows, 1000, CPU, ignore), strict=True):
+    for one, other in zip(whole, scores_of(model, windows, 1000), strict=True):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
 
 
-def test_progress_counts_every_window() -> None:
-    steps: list[int] = []
-    score(random_model(), windows_of_all_lengths(30), 200, CPU, steps.append)
-    assert sum(steps) == 30
-    assert len(steps) > 1
+KINDS = {
+    "rope": [],
+    "alibi": ["position=alibi"],
+    "t5": ["position=t5"],
+    "learned": ["position=learned"],
+    "sinusoidal": ["position=sinusoidal"],
+    "none": ["position=none"],
+    "grouped": ["scale.n_kv_heads=2"],
+    "window": ["attention=sliding_window", "attention.window=7"],
+    "all": ["attention=sliding_window", "attention.window=7", "position=alibi", "scale.n_kv_heads=2"],
+}
+
+
+def questions() -> list[Window]:
+    """Four choices each, half of them behind the same examples, some a single token long."""
+    generator = random.Random(3)
+
+    def tokens(count: int) -> list[int]:
+        return [generator.randrange(VOCABULARY) for _ in range(count)]
+
+    shots, made = tokens(20), []
+    for number in range(12):
+        context = (shots if number % 2 else []) + tokens(generator.randint(2, 9))
+        for length in (1, 1, 3, 7):
+            joint = context + tokens(length)
+            made.append(Window(joint[:-1], joint[len(context) :]))
+    return [*made, Window(tokens(48), tokens(48))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sharing_changes_no_score(kind: str) -> None:
+    model = random_model(*KINDS[kind])
+    windows = questions()
+    with torch.no_grad():
+        expected = [reference(model.double(), window)[0] for window in windows]
+    model.float()
+    # 16: examples are kept, rows hold one sequence; 1500: one row per question, nothing kept
+    for batch_tokens in (16, 300, 4000):
+        found = [ours.log_likelihood for ours in scores_of(model, windows, batch_tokens)]
+        assert found == pytest.approx(expected, abs=1e-4), batch_tokens
+
+
+def test_shared_tokens_go_through_the_model_once() -> None:
+    model = random_model()
+    shots, choices = list(range(40)), range(100, 104)
+    documents = [[*shots, 200 + i, 300 + i] for i in range(6)]
+    windows = [Window(document, [choice]) for document in documents for choice in choices]
+    seen: list[int] = []
+    model.layers[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    scores_of(model, windows, 100)
+    assert seen == [40, 12]
+    seen.clear()
+    scores_of(model, windows[:8], 100)
+    assert sum(seen) == 40 + 2 * 2

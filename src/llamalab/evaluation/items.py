@@ -24,7 +24,10 @@ def validation_files(artifacts_dir: str, config: dict[str, Any]) -> dict[str, Pa
     corpus = config.get("data")
     name = corpus.get("name") if isinstance(corpus, dict) else None
     if name is None:
-        raise UserError("checkpoint: its config.yaml has no data.name, so its held-out documents cannot be found")
+        raise UserError(
+            "checkpoint: has no data.name, which only our own runs have, so its held-out documents cannot be found; "
+            "choose a suite without held-out tasks"
+        )
     return domain_files(Path(artifacts_dir) / name / "split" / "validation")
 
 

@@ -1,8 +1,10 @@
 """Our checkpoints as lm-eval sees them."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,46 +12,87 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from torch import Tensor
 
 from llamalab.checkpoint.tokenizer import Tokenizer
-from llamalab.common.errors import UserError
-from llamalab.evaluation.batching import by_length
-from llamalab.evaluation.decoding import Prompt, Sampling, decode
+from llamalab.evaluation.budget import fit
+from llamalab.evaluation.decoding import Prompt, generate
 from llamalab.evaluation.progress import progress
+from llamalab.evaluation.ranks import ALONE, Ranks, everywhere
+from llamalab.evaluation.request_cache import RequestCache
+from llamalab.evaluation.sampling import Sampling
 from llamalab.evaluation.scoring import Window, score
+from llamalab.evaluation.stopping import StopStrings
 from llamalab.model.llama import Llama
 
 # lm-eval's own default for tasks that do not say how much to generate
 NEW_TOKENS = 256
+# Encoded contexts that are kept; the requests of one document come one after the other.
+CONTEXTS = 256
+
+
+@dataclass(frozen=True)
+class Question:
+    """What has to be computed: a text that says all that the answer depends on, and one request that asks it."""
+
+    text: str
+    request: Instance
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to question `index`, whether the beginning of its context was cut off, and its room to generate."""
+
+    index: int
+    value: Any
+    truncated: bool = False
+    shortened: bool = False
 
 
 class CheckpointLM(TemplateLM):
-    """An lm-eval model over a Llama and its SentencePiece tokenizer.
+    """An lm-eval model over a Llama and its tokenizer.
 
     One BOS starts every sequence and no other is ever added: a document scored whole has it as the context of its
     first token and is not asked to predict it (lm-eval's HFLM does both for LLaMA tokenizers, its issues #1465 and
-    #3333). Where context ends and continuation begins in tokens follows lm-eval: white space between them belongs to
-    the continuation, which is what the joint encoding has beyond the context's own. Scores do not depend on how
-    requests are batched.
+    #3333). A tokenizer without BOS has EOS as the context of a text's first token, as in HFLM. Where context ends and
+    continuation begins in tokens follows lm-eval: white space between them belongs to the continuation, which is what
+    the joint encoding has beyond the context's own. Scores do not depend on how requests are batched.
 
     Args:
         model: on `device`, in evaluation mode.
         tokenizer: the one it was trained with.
         batch_tokens: padded tokens per forward pass.
         device: where the model is.
+        cache: where answers are kept and looked up; None keeps none.
+        ranks: the processes that share out lm-eval's documents.
 
     Attributes:
-        truncated: requests so far that did not fit into the model and lost the beginning of their context.
+        truncated: requests so far (of this rank) that did not fit into the model and lost the beginning of their
+            context.
+        shortened: generations so far (of this rank) that had less room than their task asks for.
     """
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer, batch_tokens: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        tokenizer: Tokenizer,
+        batch_tokens: int,
+        device: torch.device,
+        cache: RequestCache | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer: Any = tokenizer  # lm-eval's base class declares it as None
         self.batch_tokens = batch_tokens
         self._device = device
+        self._rank, self._world_size = ranks.rank, ranks.world_size
+        self.cache = cache
+        self.ranks = ranks
         self.max_length = model.max_seq_len
         self.truncated = 0
+        self.shortened = 0
+        self._encode_context = functools.lru_cache(CONTEXTS)(self.tok_encode)
 
     @property
     def eot_token_id(self) -> int:
@@ -59,9 +102,22 @@ class CheckpointLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """BOS, the context of a text's first token."""
-        begin: int = self.tokenizer.bos_id
-        return begin
+        """The context of a text's first token."""
+        begin: int | None = self.tokenizer.bos_id
+        return self.eot_token_id if begin is None else begin
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """This rank's count of requests as every rank's: see `ranks.everywhere`."""
+        return everywhere(tensor, self.ranks)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """The objects of all ranks on the first one."""
+        assert dst == 0
+        return self.ranks.gather(obj)
+
+    def barrier(self) -> None:
+        """Returns when all ranks have come here."""
+        self.ranks.wait()
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """The ids of `string`, after BOS unless `add_special_tokens` is False."""
@@ -70,46 +126,108 @@ class CheckpointLM(TemplateLM):
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """lm-eval's split of the joint encoding; if the continuation vanished in it, its last token is scored."""
-        before, after = super()._encode_pair(context, continuation)
-        if not after:
-            joint = self.tok_encode(context + continuation)
-            before, after = joint[:-1], joint[-1:]
-        return before, after
+        if not context:
+            tokens = self.tok_encode(continuation, add_special_tokens=False)
+            begun = tokens[:1] == [self.prefix_token_id]
+            return (tokens[:1], tokens[1:]) if begun else ([self.prefix_token_id], tokens)
+        before = context.rstrip()
+        joint = self.tok_encode(context + continuation)
+        known = self._encode_context(before) or [self.prefix_token_id]
+        after = joint[len(known) :]
+        return (known, after) if after else (joint[:-1], joint[-1:])
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy decoding would give it) of each continuation in its context.
 
         What is asked more than once (a choice in a neutral context, by several items) is scored once.
         """
-        unique = {request.args: request for request in requests}
-        found = super().loglikelihood([*unique.values()], disable_tqdm=True)
-        scores = dict(zip(unique, found, strict=True))
-        return [scores[request.args] for request in requests]
+
+        def work(asked: Sequence[Question]) -> Iterator[Answer]:
+            pairs = [self._encode_pair(*question.request.args) for question in asked]
+            return self._continuations(pairs, "Scoring continuations")
+
+        return [(total, greedy) for total, greedy in self._answered("loglikelihood", requests, work)]
+
+    def loglikelihood_tokens(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """As `loglikelihood`, of all tokens but the first of each request's second argument, a list of ids."""
+
+        def work(asked: Sequence[Question]) -> Iterator[Answer]:
+            sequences = [list(question.request.args[1]) for question in asked]
+            return self._continuations([(ids[:1], ids[1:]) for ids in sequences], "Scoring windows")
+
+        return [(total, greedy) for total, greedy in self._answered("loglikelihood_tokens", requests, work)]
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
+        """Log-likelihood in nats of each whole text, in windows of the model's length (lm-eval's disjoint ones)."""
+
+        def work(asked: Sequence[Question]) -> Iterator[Answer]:
+            texts = [self.tok_encode(question.request.args[0], add_special_tokens=False) for question in asked]
+            windows = [self._rolling(tokens, self.prefix_token_id) for tokens in texts]
+            for found in self._scores(windows, "Scoring documents"):
+                yield Answer(found.index, found.value[0])
+
+        return self._answered("loglikelihood_rolling", requests, work)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
+        """Text after each context up to the first of its stop strings, EOS, or `max_gen_toks` tokens.
+
+        Greedy unless the task asks for a temperature. Repeats of a sampled request differ from each other, but each
+        is the same in every run, in every batch and on any number of ranks.
+        """
+        return self._answered("generate_until", requests, self._continued)
+
+    def _answered(
+        self, kind: str, requests: Sequence[Instance], work: Callable[[Sequence[Question]], Iterator[Answer]]
+    ) -> list[Any]:
+        """The answer to each request: from the cache or by `work`, which is given every open question once."""
+        places: dict[str, list[int]] = {}
+        for place, text in enumerate(questions_of(kind, requests)):
+            places.setdefault(text, []).append(place)
+        asking = {text: {requests[place].task_name for place in where} for text, where in places.items()}
+        known: dict[str, Any] = {}
+        if self.cache is not None:
+            for text, tasks in asking.items():
+                entries = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
+                for entry in filter(None, entries):
+                    known[text] = entry
+        self.truncated += sum(entry["truncated"] for entry in known.values())
+        self.shortened += sum(entry["shortened"] for entry in known.values())
+        still_open = [Question(text, requests[where[0]]) for text, where in places.items() if text not in known]
+        for answer in work(still_open) if still_open else ():
+            text = still_open[answer.index].text
+            known[text] = {"value": answer.value, "truncated": answer.truncated, "shortened": answer.shortened}
+            self.truncated += answer.truncated
+            self.shortened += answer.shortened
+            if self.cache is not None:
+                self.cache.add(asking[text], text, known[text])
+        answers: list[Any] = [None] * len(requests)
+        for text, where in places.items():
+            for place in where:
+                answers[place] = known[text]["value"]
+        return answers
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
     ) -> list[tuple[float, bool]]:
-        windows = []
-        for _, context, continuation in requests:
+        pairs = [(context, continuation) for _, context, continuation in requests]
+        found = {answer.index: answer for answer in self._continuations(pairs, "Scoring continuations")}
+        self.truncated += sum(answer.truncated for answer in found.values())
+        return [found[index].value for index in range(len(requests))]
+
+    def _continuations(self, pairs: Sequence[tuple[list[int], list[int]]], description: str) -> Iterator[Answer]:
+        windows, cut = [], []
+        for context, continuation in pairs:
             if len(continuation) > self.max_length:
                 # Too long even alone: as a document is scored, each token once, with as much before it as fits.
                 windows.append(self._rolling(continuation, prefix=context[-1]))
-            else:
+            elif continuation:
                 tokens = (context + continuation)[-(self.max_length + 1) :]
                 windows.append([Window(tokens[:-1], continuation)])
-            self.truncated += len(context) + len(continuation) > self.max_length + 1
-        return self._scores(windows, "Scoring continuations")
-
-    def loglikelihood_tokens(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """As `loglikelihood`, of all tokens but the first of each request's second argument, a list of ids."""
-        windows = [request.args[1] for request in requests]
-        return self._loglikelihood_tokens([(("", ""), tokens[:1], tokens[1:]) for tokens in windows])
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        """Log-likelihood in nats of each whole text, in windows of the model's length (lm-eval's disjoint ones)."""
-        texts = [self.tok_encode(request.args[0], add_special_tokens=False) for request in requests]
-        windows = [self._rolling(tokens, self.prefix_token_id) for tokens in texts]
-        return [found for found, _ in self._scores(windows, "Scoring documents")]
+            else:
+                windows.append([])
+            cut.append(len(context) + len(continuation) > self.max_length + 1)
+        for found in self._scores(windows, description):
+            yield Answer(found.index, found.value, cut[found.index])
 
     def _rolling(self, tokens: list[int], prefix: int) -> list[Window]:
         windows = []
@@ -118,87 +236,60 @@ class CheckpointLM(TemplateLM):
             windows.append(Window(before + targets[:-1], targets))
         return windows
 
-    def _scores(self, windows: list[list[Window]], description: str) -> list[tuple[float, bool]]:
+    def _scores(self, windows: list[list[Window]], description: str) -> Iterator[Answer]:
         """Per request, the sum over its windows."""
         flat = [window for of_request in windows for window in of_request]
-        with progress(description, len(flat)) as advance:
-            scores = iter(score(self.model, flat, self.batch_tokens, self.device, advance))
-        results = []
-        for of_request in windows:
-            parts = [next(scores) for _ in of_request]
-            results.append((sum(part.log_likelihood for part in parts), all(part.greedy for part in parts)))
-        return results
+        owner = [index for index, of_request in enumerate(windows) for _ in of_request]
+        missing = [len(of_request) for of_request in windows]
+        total, greedy = [0.0] * len(windows), [True] * len(windows)
+        yield from (Answer(index, (0.0, True)) for index, of_request in enumerate(windows) if not of_request)
+        with progress(description, sum(len(window.tokens) for window in flat), self.ranks.first) as advance:
+            for place, part in score(self.model, flat, self.batch_tokens, self._device):
+                index = owner[place]
+                total[index] += part.log_likelihood
+                greedy[index] &= part.greedy
+                missing[index] -= 1
+                advance(len(flat[place].tokens))
+                if not missing[index]:
+                    yield Answer(index, (total[index], greedy[index]))
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """Text after each context up to the first of its stop strings, EOS, or `max_gen_toks` tokens.
-
-        Greedy unless the task asks for a temperature. Repeats of a sampled request differ from each other, but each
-        is the same in every run and in every batch.
-        """
-        seen: dict[str, int] = {}
-        prompts, stops = [], []
-        for request in requests:
-            context, wanted = request.args
+    def _continued(self, asked: Sequence[Question]) -> Iterator[Answer]:
+        prompts, stops, cut = [], [], []
+        for question in asked:
+            context, wanted = question.request.args
             options = dict(normalize_gen_kwargs(wanted, NEW_TOKENS))
             until = [stop for stop in options["until"] if stop]
-            if options["max_gen_toks"] >= self.max_length:
-                raise UserError(
-                    f"max_gen_toks: task '{request.task_name}' asks for {options['max_gen_toks']} new tokens but the "
-                    f"model's context is {self.max_length}; use a model with a longer context"
-                )
-            tokens = self.tok_encode(context)
-            kept = tokens[-(self.max_length - options["max_gen_toks"]) :]
-            self.truncated += len(kept) < len(tokens)
-            key = json.dumps([context, wanted], sort_keys=True)
-            seen[key] = seen.get(key, -1) + 1
-            digest = hashlib.sha256(f"{seen[key]}:{key}".encode()).digest()
+            tokens = self._encode_context(context) or [self.prefix_token_id]
+            kept, limit = fit(tokens, options["max_gen_toks"], self.max_length)
+            cut.append((len(kept) < len(tokens), limit < options["max_gen_toks"]))
             sampling = Sampling(
                 temperature=float(options.get("temperature", 0.0)) if options["do_sample"] else 0.0,
                 top_p=float(options.get("top_p", 1.0)),
-                seed=int.from_bytes(digest[:7]),
+                seed=int.from_bytes(hashlib.sha256(question.text.encode()).digest()[:7]),
             )
             stop = StopStrings(self.tokenizer, kept[-1], until)
-            prompts.append(Prompt(kept, options["max_gen_toks"], sampling, stop.reached))
+            prompts.append(Prompt(kept, limit, sampling, stop.reached))
             stops.append(stop)
-        texts = [""] * len(prompts)
-        with progress("Generating", len(prompts)) as advance:
-            for batch in by_length([len(prompt.tokens) + prompt.limit for prompt in prompts], self.batch_tokens):
-                for index, new in zip(batch, decode(self.model, [prompts[i] for i in batch], self.device), strict=True):
-                    texts[index] = stops[index].text(new)
-                advance(len(batch))
-        return texts
+        with progress("Generating", len(prompts), self.ranks.first) as advance:
+            for index, new in generate(self.model, prompts, self.batch_tokens, self._device):
+                advance(1)
+                yield Answer(index, stops[index].text(new), *cut[index])
 
 
-class StopStrings:
-    """Where a generated text ends.
+def questions_of(kind: str, requests: Sequence[Instance]) -> list[str]:
+    """What each request asks, as text; requests with the same text have the same answer.
 
-    Args:
-        tokenizer: decodes it.
-        before: the prompt's last token; the text is decoded behind it, since SentencePiece drops the space of a
-            text's first word.
-        until: strings that end the text and are not part of it.
+    A sampled generation also carries its document and how often it was asked for that before, so that repeats differ
+    and ranks agree.
     """
-
-    def __init__(self, tokenizer: Tokenizer, before: int, until: Sequence[str]) -> None:
-        self.tokenizer = tokenizer
-        self.before = before
-        self.until = until
-
-    def text(self, new: list[int]) -> str:
-        """The text of the new tokens, cut before the first EOS or stop string."""
-        if self.tokenizer.eos_id in new:
-            new = new[: new.index(self.tokenizer.eos_id)]
-        text = decoded(self.tokenizer, self.before, new)
-        cuts = [text.index(stop) for stop in self.until if stop in text]
-        return text[: min(cuts)] if cuts else text
-
-    def reached(self, new: list[int]) -> bool:
-        """Whether EOS or a stop string has come."""
-        if new[-1] == self.tokenizer.eos_id:
-            return True
-        return bool(self.until) and any(stop in decoded(self.tokenizer, self.before, new) for stop in self.until)
-
-
-def decoded(tokenizer: Tokenizer, before: int, new: list[int]) -> str:
-    """The text that `new` adds behind the token `before`."""
-    return tokenizer.decode([before, *new])[len(tokenizer.decode([before])) :]
+    seen: dict[str, int] = {}
+    questions = []
+    for request in requests:
+        asked = [kind, *request.args]
+        if kind == "generate_until" and normalize_gen_kwargs(request.args[1], NEW_TOKENS)["do_sample"]:
+            asked.append(request.doc_id)
+            so_far = json.dumps(asked, sort_keys=True)
+            seen[so_far] = seen.get(so_far, -1) + 1
+            asked.append(seen[so_far])
+        questions.append(json.dumps(asked, sort_keys=True))
+    return questions

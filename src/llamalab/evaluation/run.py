@@ -37,13 +37,14 @@ KINDS = {
     "benchmarks_dir": str | None,
     "dataset_files": dict[str, dict[str, str]],
     "samples": int | None,
+    "scorer": dict[str, Any],
     "allow_code_execution": bool,
     "out": str | None,
     "compare_with": str | None,
     "other_models": bool,
 }
 # Options that tasks see, in their metadata.
-FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "allow_code_execution")
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
 
 
 def run(cfg: DictConfig) -> None:
@@ -83,6 +84,7 @@ def run(cfg: DictConfig) -> None:
         "documents": {domain: sha256_file(path) for domain, path in documents.items()},
         "limit": limit,
         "samples": options["samples"],
+        "scorer": options["scorer"],
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
@@ -141,9 +143,13 @@ def _score(
     limit: int | None,
 ) -> dict[str, Any]:
     """Runs one task and keeps its results."""
-    before = lm.truncated
+    truncated, shortened = lm.truncated, lm.shortened
     results = run_task(task, lm, facts, limit, manager)
-    counts = {"truncated requests": lm.truncated - before, **(task.counts() if hasattr(task, "counts") else {})}
+    counts = {
+        "truncated requests": lm.truncated - truncated,
+        "generations with less room than the task asks for": lm.shortened - shortened,
+        **(task.counts() if hasattr(task, "counts") else {}),
+    }
     return parts.put(name, results, counts, tasks.notes_of(task))
 
 
@@ -182,10 +188,11 @@ def suite_rows(results: dict[str, Any], task: tasks.SuiteTask, domains: list[str
     if domains or not task.groups:
         return rows_of(results, task.name, domains)
     shots = {inner.config.num_fewshot for inner in task.tasks.values()}
+    of_all = shots.pop() if len(shots) == 1 else None
     rows = []
     for group in task.groups:
         if group.has_aggregation:
-            rows += group_rows(results, group.name, group.metadata or {}, shots.pop() if len(shots) == 1 else None)
+            rows += group_rows(results, group.name, group.metadata or {}, of_all)
     return rows + [row for name in task.tasks for row in rows_of(results, name, [])]
 
 
@@ -196,7 +203,7 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(options["suite"], dict):
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
     options["suite"] = composed(options["suite"])
-    check_targets({"suite": options["suite"]})
+    check_targets({"suite": options["suite"], "scorer": options["scorer"]})
     if options["compare_with"] is not None:
         reference.model_named(options["compare_with"])
     for key in ("limit", "batch_tokens", "samples"):

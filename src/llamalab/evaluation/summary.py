@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from rich.table import Table
 from llamalab.evaluation.tasks import domain_task
 
 Row = dict[str, Any]
+# what all tasks of the paper's tables begin with
+PREFIX = "paper_"
 # tasks named in a line of remarks
-LISTED = 8
+LISTED = 5
 
 
 def rows_of(results: dict[str, Any], task: str, domains: Sequence[str]) -> list[Row]:
@@ -187,25 +190,35 @@ def table_of(summary: dict[str, Any]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("task", "metric"):
-        table.add_column(heading, no_wrap=True)
+    cells = [_cells(row) for row in summary["rows"]]
+    # in a narrow terminal long names go over two lines; no figure gives way
+    table.add_column("task", overflow="fold")
+    table.add_column("metric", no_wrap=True)
     for heading in ("value ± stderr", "n", "chance", "z"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for before, row in zip([None, *summary["rows"]], summary["rows"], strict=False):
-        z = above_chance(row)
-        starts_task = before is None or before["task"] != row["task"]
-        if starts_task or (row["domain"] is None and before["domain"] is not None):
-            table.add_section()
-        table.add_row(
-            row["task"] if row["domain"] is None else f"  {row['domain']}",
-            row["metric"],
-            f"{row['value']:.3f}" + ("" if row["stderr"] is None else f" ± {row['stderr']:.3f}"),
-            f"{row['n']:,}",
-            "" if row["chance"] is None else f"{row['chance']:.2f}",
-            "" if z is None else f"{z:+.1f}",
-            style="bold" if row["domain"] is None else None,
-        )
+    lengths = Counter(row["task"] for row in summary["rows"])
+    before: Row | None = None
+    for row, of_row in zip(summary["rows"], cells, strict=True):
+        if before is not None:
+            of_one_block = row["domain"] is not None or (row["task"] == before["task"] and before["domain"] is None)
+            lines_of_one = lengths[row["task"]] == lengths[before["task"]] == 1
+            if not of_one_block and not lines_of_one:
+                table.add_section()
+        table.add_row(*of_row, style="bold" if row["domain"] is None else None)
+        before = row
     return table
+
+
+def _cells(row: Row) -> list[str]:
+    z = above_chance(row)
+    return [
+        row["task"].removeprefix(PREFIX) if row["domain"] is None else f"  {row['domain']}",
+        row["metric"],
+        f"{row['value']:.3f}" + ("" if row["stderr"] is None else f" ± {row['stderr']:.3f}"),
+        f"{row['n']:,}",
+        "" if row["chance"] is None else f"{row['chance']:.2f}",
+        "" if z is None else f"{z:+.1f}",
+    ]
 
 
 def remarks(summary: dict[str, Any]) -> list[str]:
@@ -222,8 +235,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         found = {task: counts[what] for task, counts in summary["counts"].items() if counts.get(what)}
         if found:
             listed = ", ".join(f"{task} {count:,}" for task, count in [*found.items()][:LISTED])
-            more = f" and {len(found) - LISTED} more tasks" if len(found) > LISTED else ""
-            lines.append(f"  {what}: {listed}{more}")
+            more = f", and {len(found) - LISTED} more tasks" if len(found) > LISTED else ""
+            lines.append(f"  {what}: {sum(found.values()):,} ({listed}{more})")
     for task, notes in summary["notes"].items():
         lines += [f"Note on {task}: {note}" for note in notes]
     if summary["missing"]:

@@ -117,7 +117,8 @@ def check_shots(name: str, task: "Task") -> None:
     if shots and sampler is not None:
         split = task.config.fewshot_split or task.config.training_split or task.config.validation_split
         # a document is never shown to itself
-        available = len(sampler.df) - (split is None or split == task.config.test_split)
+        fixed = getattr(getattr(task, "fewshot_cfg", None), "samples", None) is not None
+        available = len(sampler.df) - (not fixed and (split is None or split == task.config.test_split))
         if shots > available:
             raise UserError(
                 f"{name}: num_fewshot is {shots} but its few-shot split '{split or task.config.test_split}' has only "
@@ -138,8 +139,10 @@ def notes_of(task: "Task") -> list[str]:
     """What differs from the paper in the data or the protocol of a task, as far as it can tell."""
     remarks = getattr(task, "notes", None)
     notes: list[str] = list(remarks()) if remarks is not None else []
+    metadata = task.config.metadata or {}
+    notes += [metadata["note"]] if "note" in metadata else []
     dataset = (task.config.dataset_kwargs or {}).get("dataset")
-    local = (task.config.metadata or {}).get("benchmarks_dir") is not None
+    local = metadata.get("benchmarks_dir") is not None
     if task.config.custom_dataset is not None and dataset is not None and local:
         note = benchmarks.note_of(dataset)
         notes += [note] if note is not None else []

@@ -1,9 +1,11 @@
 """The attention axis: causal self-attention with as many or fewer key-value heads than query heads."""
 
+import functools
+
 from torch import Tensor, nn
 
 from llamalab.model.attention_kernel import AttentionKernel
-from llamalab.model.cache import LayerCache
+from llamalab.model.cache import LayerMemory
 from llamalab.model.layers import Linear
 from llamalab.model.position import PositionContext
 
@@ -63,15 +65,14 @@ class Attention(nn.Module):
         self.wv = Linear(dim, n_kv_heads * self.head_dim, std)
         self.wo = Linear(dim, dim, residual_std)
 
-    def forward(self, x: Tensor, context: PositionContext, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: PositionContext, cache: LayerMemory | None = None) -> Tensor:
         """x B T D to B T D; the cache, if given, supplies the keys and values of earlier tokens."""
         heads = (-1, self.head_dim)
         q = context.encoding.rotate(self.wq(x).unflatten(-1, heads), context.tables).transpose(1, 2)  # B H T d
         k = context.encoding.rotate(self.wk(x).unflatten(-1, heads), context.tables).transpose(1, 2)  # B G T d
         v = self.wv(x).unflatten(-1, heads).transpose(1, 2)
-        if cache is not None:
-            k, v = cache.append(k, v, context.mask.start)
-        y = self.kernel(q, k, v, context.mask)  # B H T d
+        attend = self.kernel if cache is None else functools.partial(cache.attend, self.kernel)
+        y = attend(q, k, v, context.mask)  # B H T d
         return self.wo(y.transpose(1, 2).flatten(2))
 
 

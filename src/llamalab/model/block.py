@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from llamalab.model.attention import Attention
-from llamalab.model.cache import LayerCache
+from llamalab.model.cache import LayerMemory
 from llamalab.model.norm_placement import NormPlacement
 from llamalab.model.position import PositionContext
 
@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.ffn_norm = ffn_norm
         self.norm_placement = norm_placement
 
-    def forward(self, x: Tensor, context: PositionContext, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: PositionContext, cache: LayerMemory | None = None) -> Tensor:
         """The residual stream B T D through the block."""
         x = self.norm_placement(x, self.attention_norm, lambda y: self.attention(y, context, cache))
         return self.norm_placement(x, self.ffn_norm, self.feed_forward)

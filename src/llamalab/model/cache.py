@@ -1,7 +1,18 @@
 """Keys and values of the tokens already seen, so that decoding computes only the new ones."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+from llamalab.model.attention_kernel import AttentionKernel, AttentionMask
+
+
+class LayerMemory(Protocol):
+    """What one attention layer needs from whatever holds the keys and values of earlier tokens."""
+
+    def attend(self, kernel: AttentionKernel, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor:
+        """Attention of the new queries to what is remembered and to their own keys; shapes as in attention_kernel."""
 
 
 class LayerCache:
@@ -17,6 +28,10 @@ class LayerCache:
         self.keys[:, :, start:end] = k
         self.values[:, :, start:end] = v
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def attend(self, kernel: AttentionKernel, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor:
+        """Stores k and v, then attends to all keys so far."""
+        return kernel(q, *self.append(k, v, mask.start), mask)
 
 
 class KeyValueCache:

@@ -1,14 +1,14 @@
 """The LLaMA architecture (Touvron et al. 2023, section 2.2), its axes filled in by the config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from llamalab.model.attention import Attention
-from llamalab.model.attention_kernel import attention_mask
+from llamalab.model.attention_kernel import AttentionMask, attention_mask
 from llamalab.model.block import Block
-from llamalab.model.cache import KeyValueCache, LayerCache
+from llamalab.model.cache import KeyValueCache, LayerCache, LayerMemory
 from llamalab.model.feed_forward import reference_width
 from llamalab.model.initialisation import NormalInitialisation
 from llamalab.model.layers import Embedding, Linear, parameter_count, parameter_device
@@ -131,9 +131,18 @@ class Llama(nn.Module):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype  # of q
         mask = attention_mask(count, start + count, self.window, bias, dtype, x.device)
+        return self.through_blocks(x, positions, mask, None if cache is None else cache.layers)
+
+    def through_blocks(
+        self, x: Tensor, positions: Tensor, mask: AttentionMask, memories: Sequence[LayerMemory] | None
+    ) -> Tensor:
+        """Embedded tokens B T D at `positions` (T) through all blocks and the last norm: B T D.
+
+        `memories`, one per block, supply the keys and values of earlier tokens.
+        """
         context = PositionContext(self.position, self.position.tables(positions), mask)
         for index, layer in enumerate(self.layers):
-            x = layer(x, context, None if cache is None else cache.layers[index])
+            x = layer(x, context, None if memories is None else memories[index])
         return self.norm(x)
 
     def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:

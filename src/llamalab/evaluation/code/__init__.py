@@ -1,0 +1,1 @@
+"""Generated programs: run apart from everything else, and scored with pass@k."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from llamalab.analysis import formats
 from llamalab.analysis.judged import Judged
 from llamalab.analysis.learning_rates import sweep_points
 from llamalab.analysis.statistics import Verdict
 from llamalab.analysis.study_tables import between
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
 from llamalab.common.configs import closest
 from llamalab.common.errors import UserError
+from llamalab.common.tables import Column, Table
 
 SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED = "supported", "contradicted", "not resolved", "not tested"
 

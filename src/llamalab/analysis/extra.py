@@ -8,8 +8,8 @@ import hydra.utils
 from matplotlib.figure import Figure
 
 from llamalab.analysis.records import Study
-from llamalab.analysis.tables import Table
 from llamalab.common.configs import check_targets
+from llamalab.common.tables import Table
 
 
 @dataclass(frozen=True)

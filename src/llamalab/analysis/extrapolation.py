@@ -9,13 +9,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llamalab.analysis import formats
 from llamalab.analysis.extra import Drawing, Extra
 from llamalab.analysis.figure_style import WIDTH, arm_colours, styled
 from llamalab.analysis.records import Run, Study, require_field
 from llamalab.analysis.statistics import Difference
 from llamalab.analysis.statistics.comparison import compare
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 PROBE = "extrapolation"
 OWN = "own"  # the encoding that a run was trained with

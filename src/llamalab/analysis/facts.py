@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from llamalab.analysis import formats
 from llamalab.analysis.records import Run
 from llamalab.analysis.study_tables import value_of
+from llamalab.common import formats
 
 Fact = tuple[str, list[str]]
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from llamalab.analysis import formats
 from llamalab.analysis.figure_style import ARM_COLOURS, INK, MUTED, legend_above, new_figure, styled
 from llamalab.analysis.scores import Score
 from llamalab.analysis.study_tables import ArmResult
+from llamalab.common import formats
 
 # One curve a seed: tokens seen and the loss there.
 Curves = dict[str, list[pd.DataFrame]]

@@ -1,7 +1,7 @@
 """The findings as Markdown: what holds, what does not, what could not be resolved. Nothing in it is typed by hand."""
 
 from llamalab.analysis.page import Page, StudySection
-from llamalab.analysis.tables import Table
+from llamalab.common.tables import Table
 
 HEAD = """# Findings
 

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from llamalab.analysis import formats
 from llamalab.analysis.judgement import metric_of
 from llamalab.analysis.records import DIVERGED, FINISHED, Study
 from llamalab.analysis.statistics.sensitivity import loss_at, lr_sensitivity
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 Points = list[tuple[float, float]]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from llamalab.analysis import formats
 from llamalab.analysis.records import FINISHED, Run, Study, read_metrics
 from llamalab.analysis.statistics import Difference, welch_difference
 from llamalab.analysis.study_tables import between
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 FEWEST_POINTS = 2
 

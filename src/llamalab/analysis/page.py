@@ -7,9 +7,10 @@ from importlib import resources
 import jinja2
 
 from llamalab.analysis.audit import Audit
+from llamalab.analysis.comparisons import ComparisonSection
 from llamalab.analysis.facts import Fact
 from llamalab.analysis.figure_style import inline_svg
-from llamalab.analysis.tables import Table
+from llamalab.common.tables import Table
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Page:
     scores: Table | None
     score_sentences: list[str]
     score_figures: list[FigureBlock]
+    side_by_side: list[Table]
+    comparisons: list[ComparisonSection]
+    paper_figures: list[FigureBlock]
     energy: Table | None
     runs: Table
     files: Sequence[str]
@@ -91,7 +95,8 @@ class Page:
         for study in self.studies:
             found += [study.arms, study.expected, study.matched_compute, study.learning_rates]
             found += [*study.more_tables, study.domains, study.throughput]
-        return [table for table in (*found, self.scores, self.energy, self.runs) if table is not None]
+        found += [self.scores, *self.side_by_side, self.energy, self.runs]
+        return [table for table in found if table is not None]
 
     def html(self) -> str:
         """The page as text; the same content gives the same text."""

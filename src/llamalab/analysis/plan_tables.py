@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from llamalab.analysis import formats
 from llamalab.analysis.memory import GIB
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 Row = tuple[str, str, str]
 

@@ -14,6 +14,8 @@ from llamalab.analysis import figures
 from llamalab.analysis.archive import read_archive, write_archive
 from llamalab.analysis.audit import find_audits
 from llamalab.analysis.claims import claims_table, read_claims
+from llamalab.analysis.comparisons import find_comparisons, side_by_side, write_comparisons
+from llamalab.analysis.comparisons import sections as comparison_sections
 from llamalab.analysis.facts import facts
 from llamalab.analysis.figure_style import write_figure
 from llamalab.analysis.findings import findings
@@ -24,6 +26,7 @@ from llamalab.analysis.records import Run, Study, find_single_runs, find_studies
 from llamalab.analysis.run_tables import energy_table, runs_table
 from llamalab.analysis.scores import Score, find_scores, readable, scores_table, sentences
 from llamalab.analysis.sections import study_section
+from llamalab.analysis.training_curves import figure_blocks
 from llamalab.analysis.verdicts import overview, title
 from llamalab.common.configs import check_type, repository_folder
 from llamalab.common.console import console
@@ -31,7 +34,7 @@ from llamalab.common.errors import UserError
 from llamalab.common.files import write_text
 
 CLAIMS = "claims.yaml"
-FOLDERS = ("tables", "figures")
+FOLDERS = ("tables", "figures", "comparisons")
 SUMMARY_WIDTH = 100  # columns of summary.txt
 
 
@@ -49,6 +52,7 @@ def run(cfg: DictConfig) -> None:
         ("findings", str | None),
     ):
         check_type(key, cfg[key], kind)
+    check_type("other_models", cfg.other_models, bool)
     runs_dir, out = Path(cfg.records or cfg.runs_dir), Path(cfg.out)
     names = list(cfg.studies) if isinstance(cfg.studies, ListConfig) else [cfg.studies] if cfg.studies else None
     if cfg.records:
@@ -63,7 +67,7 @@ def run(cfg: DictConfig) -> None:
     # A table or figure of an earlier report must not outlive its runs.
     for folder in FOLDERS:
         shutil.rmtree(out / folder, ignore_errors=True)
-    page = build_page(cfg, studies, runs, out)
+    page = build_page(cfg, studies, singles, out)
     write_text(out / "index.html", page.html())
 
     if cfg.archive:
@@ -95,12 +99,17 @@ def summary(page: Page, to: Console) -> None:
         to.print(page.runs.rich())
 
 
-def build_page(cfg: DictConfig, studies: list[Study], runs: list[Run], out: Path) -> Page:
+def build_page(cfg: DictConfig, studies: list[Study], singles: list[Run], out: Path) -> Page:
     """The page's content; writes every table and figure of it below `out`."""
+    runs = [run for study in studies for run in study.runs] + singles
     judged = judge_all(studies)
     sections = [study_section(one, out / "figures") for one in judged]
     claims = claims_table(read_claims(repository_folder("experiments") / CLAIMS), judged) if studies else None
-    scores = find_scores([Path(folder) for folder in cfg.scores_dirs])
+    folders = [Path(folder) for folder in cfg.scores_dirs]
+    compared = find_comparisons(folders)
+    elsewhere = {(one.subject, one.content["suite"], task) for one in compared for task in one.tasks}
+    scores = [score for score in find_scores(folders) if (score.subject, score.suite, score.task) not in elsewhere]
+    write_comparisons(compared, out / "comparisons", cfg.other_models)
     first = next((run for run in runs if run.config), None)
     page = Page(
         title=title(studies),
@@ -113,6 +122,9 @@ def build_page(cfg: DictConfig, studies: list[Study], runs: list[Run], out: Path
         scores=scores_table(scores) if scores else None,
         score_sentences=sentences(scores),
         score_figures=score_figures(scores, out / "figures"),
+        side_by_side=side_by_side(compared),
+        comparisons=comparison_sections(compared, cfg.other_models),
+        paper_figures=figure_blocks(studies, singles, out / "figures"),
         energy=energy_table(runs) if any(run.ended for run in runs) else None,
         runs=runs_table(runs, Path(cfg.records or cfg.runs_dir)),
         files=[],
@@ -124,13 +136,13 @@ def build_page(cfg: DictConfig, studies: list[Study], runs: list[Run], out: Path
 
 
 def score_figures(scores: list[Score], figures_dir: Path) -> list[FigureBlock]:
-    """One figure for each run, task and metric that has a chance level."""
+    """One figure for each run, task and metric that has a chance level and several domains."""
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
         if score.chance is not None:
             groups.setdefault((score.subject, score.suite, score.task, score.metric), []).append(score)
     blocks = []
-    for key, rows in groups.items():
+    for key, rows in ((key, rows) for key, rows in groups.items() if len(rows) > 1):
         name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(("scores", *key)))
         caption = (
             f"{readable(rows[0].task)}, {readable(rows[0].metric)}, {rows[0].subject}: dot the score, bar one standard "

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from llamalab.analysis import formats
 from llamalab.analysis.records import Run
 from llamalab.analysis.study_tables import value_of
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 
 def runs_table(runs: list[Run], runs_dir: Path) -> Table:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamalab.analysis import formats
 from llamalab.analysis.records import require_field
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
 from llamalab.common.files import read_json
+from llamalab.common.tables import Column, Table
 
 CLEAR_OF_CHANCE = 3.0  # standard errors
 

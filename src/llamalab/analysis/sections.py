@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llamalab.analysis import figures, formats
+from llamalab.analysis import figures
 from llamalab.analysis.figure_style import arm_colours, page_colour, write_figure
 from llamalab.analysis.judged import Judged
 from llamalab.analysis.learning_rates import learning_rates_table, sweep_points
@@ -21,6 +21,7 @@ from llamalab.analysis.study_tables import (
     throughput_table,
 )
 from llamalab.analysis.verdicts import cautions, headline, made
+from llamalab.common import formats
 
 
 def read_curves(study: Study, kind: str) -> figures.Curves:

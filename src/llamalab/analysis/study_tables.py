@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from llamalab.analysis import formats
 from llamalab.analysis.judgement import PILOT, Judgement, Noise, metric_of
 from llamalab.analysis.records import DIVERGED, FINISHED, Run, Study
 from llamalab.analysis.statistics import ArmVerdict, Difference, divergence_rate
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 
 @dataclass(frozen=True)

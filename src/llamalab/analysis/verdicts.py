@@ -2,10 +2,10 @@
 
 import math
 
-from llamalab.analysis import formats
 from llamalab.analysis.records import STATUSES, Run, Study
 from llamalab.analysis.statistics import Verdict
 from llamalab.analysis.study_tables import ArmResult
+from llamalab.common import formats
 from llamalab.common.configs import repository_folder
 from llamalab.common.files import sha256_file
 

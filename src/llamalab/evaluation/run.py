@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from llamalab.common import comparison_files
 from llamalab.common.configs import check_targets, check_type, resolved
 from llamalab.common.console import console, progress_console
 from llamalab.common.errors import UserError
 from llamalab.common.files import hash_of, read_json, sha256_file, write_json
 from llamalab.common.provenance import git_commit, provenance
-from llamalab.evaluation import items, tasks
+from llamalab.evaluation import comparison, items, reference, tasks
 from llamalab.evaluation.parts import FOLDER, SAMPLES, Parts
 from llamalab.evaluation.request_cache import RequestCache
 from llamalab.evaluation.suites import composed
@@ -40,6 +41,8 @@ KINDS = {
     "scorer": dict[str, Any],
     "allow_code_execution": bool,
     "out": str | None,
+    "compare_with": str | None,
+    "other_models": bool,
 }
 # Options that tasks see, in their metadata.
 FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
@@ -98,7 +101,7 @@ def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     ranks.wait()  # until all have read it
     if earlier.get("inputs") == inputs:
         if ranks.first:
-            _show(earlier)
+            _show(earlier, out, options)
             console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
         return
 
@@ -128,14 +131,15 @@ def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     if not ranks.first:
         return
     whole = {name: part for name, part in finished.items() if part is not None}
-    results = _merged(chosen, [part["results"] for part in whole.values()])
+    results = merged(chosen, [part["results"] for part in whole.values()])
     write_json(out / RESULTS, {key: value for key, value in results.items() if key != "samples"})
     summary = {
         "suite": suite["name"],
         **facts,
         "step": found.meta.get("step"),
         "tokens": found.meta.get("tokens"),
-        "rows": [row for task in chosen for row in _rows(results, task, [*data.get(task.name, {})])],
+        "parameters": lm.model.parameter_counts()["total"],
+        "rows": [row for task in chosen for row in suite_rows(results, task, [*data.get(task.name, {})])],
         "truncated_requests": sum(part["counts"]["truncated requests"] for part in whole.values()),
         "counts": {name: part["counts"] for name, part in whole.items() if any(part["counts"].values())},
         "notes": {name: part["notes"] for name, part in whole.items() if part["notes"]},
@@ -147,7 +151,7 @@ def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     cache.remove()
     if not missing:
         parts.clear()
-    _show(summary)
+    _show(summary, out, options)
     console.print(f"Scores are in {out}")
 
 
@@ -155,6 +159,23 @@ def _score(
     task: "Task", lm: "CheckpointLM", manager: "TaskManager", facts: dict[str, Any], limit: int | None
 ) -> tuple[dict[str, Any], dict[str, int], list[str]]:
     """One task's results (of the first rank; empty on the others), counts over all ranks, and notes."""
+    truncated, shortened = lm.truncated, lm.shortened
+    results = run_task(task, lm, facts, limit, manager)
+    counts = {
+        "truncated requests": lm.truncated - truncated,
+        "generations with less room than the task asks for": lm.shortened - shortened,
+        **(task.counts() if hasattr(task, "counts") else {}),
+    }
+    return results, {what: lm.ranks.total(count) for what, count in counts.items()}, tasks.notes_of(task)
+
+
+def run_task(
+    task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None, manager: "TaskManager"
+) -> dict[str, Any]:
+    """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments.
+
+    Of several ranks the first one gets them; the others' are empty.
+    """
     from lm_eval import evaluator
 
     # lm-eval would ask git about the current folder, which need not be a checkout, and programs about the machine; the
@@ -163,18 +184,12 @@ def _score(
     evaluator.add_env_info = lambda storage: None
     if hasattr(task, "use_model"):
         task.use_model(lm)
-    truncated, shortened = lm.truncated, lm.shortened
     # without a manager lm-eval would read thousands of its own task files
     results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
-    counts = {
-        "truncated requests": lm.truncated - truncated,
-        "generations with less room than the task asks for": lm.shortened - shortened,
-        **(task.counts() if hasattr(task, "counts") else {}),
-    }
-    return dict(results or {}), {what: lm.ranks.total(count) for what, count in counts.items()}, tasks.notes_of(task)
+    return dict(results or {})
 
 
-def _merged(chosen: list[tasks.SuiteTask], results: list[dict[str, Any]]) -> dict[str, Any]:
+def merged(chosen: list[tasks.SuiteTask], results: list[dict[str, Any]]) -> dict[str, Any]:
     """lm-eval's results of single tasks as if they had been run together, with those of the groups."""
     merged: dict[str, Any] = {}
     for part in results:
@@ -186,7 +201,8 @@ def _merged(chosen: list[tasks.SuiteTask], results: list[dict[str, Any]]) -> dic
     return merged
 
 
-def _rows(results: dict[str, Any], task: tasks.SuiteTask, domains: list[str]) -> list[dict[str, Any]]:
+def suite_rows(results: dict[str, Any], task: tasks.SuiteTask, domains: list[str]) -> list[dict[str, Any]]:
+    """The summary's rows of a suite's task or group; `domains` are those of held-out documents."""
     if domains or not task.groups:
         return rows_of(results, task.name, domains)
     shots = {inner.config.num_fewshot for inner in task.tasks.values()}
@@ -206,6 +222,8 @@ def _checked(cfg: DictConfig) -> dict[str, Any]:
         raise UserError("suite: none chosen; add suite=<name of a file in eval/suites>")
     options["suite"] = composed(options["suite"])
     check_targets({"suite": options["suite"], "scorer": options["scorer"]})
+    if options["compare_with"] is not None:
+        reference.model_named(options["compare_with"])
     for key in ("limit", "batch_tokens", "samples"):
         if options[key] is not None and options[key] < 1:
             raise UserError(f"{key}: {options[key]} must be at least 1")
@@ -221,6 +239,7 @@ def _clear(out: Path) -> None:
     Finished tasks stay: each says what it was made from.
     """
     (out / SUMMARY).unlink(missing_ok=True)
+    comparison_files.remove(out)
     (out / RESULTS).unlink(missing_ok=True)
     finished = {path.stem for path in (out / FOLDER).glob("*.json")}
     for path in out.glob(SAMPLES.format("*")):
@@ -229,7 +248,9 @@ def _clear(out: Path) -> None:
     shutil.rmtree(out / ITEMS, ignore_errors=True)
 
 
-def _show(summary: dict[str, Any]) -> None:
+def _show(summary: dict[str, Any], out: Path, options: dict[str, Any]) -> None:
     console.print(table_of(summary))
+    if (compared := comparison.write(summary, out, options["compare_with"], options["other_models"])) is not None:
+        console.print(compared)
     for line in remarks(summary):
         console.print(line)

@@ -1,7 +1,7 @@
-"""What happens after an optimizer step, in one fixed order: measure, log, judge, validate, save, stop.
+"""What happens after an optimizer step, in one fixed order: measure, judge, log, validate, evaluate, save, stop.
 
-The order matters for exact resume: a checkpoint is written after the validation of its step, so the rows in
-metrics.jsonl up to a checkpoint's step are complete, and a resumed run only has to drop the rows after it.
+The order matters for exact resume: a checkpoint is written after the validation and the evaluation of its step, so the
+rows in metrics.jsonl up to a checkpoint's step are complete, and a resumed run only has to drop the rows after it.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch
 
 from llamalab.checkpoint import native
 from llamalab.common.files import write_json
+from llamalab.training.evaluate import Evaluation
 from llamalab.training.interrupt import Interrupted, StopRequest
 from llamalab.training.memory_peak import PeakMemory
 from llamalab.training.module import LlamaModule
@@ -77,6 +78,8 @@ class Cadence(L.Callback):
         loss_limit: a logged training loss above this (nats/token) after warmup is divergence.
         flops_per_token: of forward and backward.
         peak_flops: of all devices together, FLOP/s.
+        stop: whether somebody asked to stop.
+        evaluation: benchmark scores on the way, if they are wanted.
     """
 
     def __init__(
@@ -87,10 +90,12 @@ class Cadence(L.Callback):
         flops_per_token: int,
         peak_flops: float,
         stop: StopRequest,
+        evaluation: Evaluation | None,
     ) -> None:
         self.plan, self.run_dir, self.loss_limit = plan, run_dir, loss_limit
         self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
         self.stop = stop
+        self.evaluation = evaluation
         self.counters = Counters()
         self.memory = PeakMemory()
         self._last_step = 0
@@ -138,15 +143,20 @@ class Cadence(L.Callback):
         validate = last or step % plan.validate_every == 0
         save = last or step % plan.checkpoint_every == 0
         stop = self.stop.agreed(trainer.strategy)
-        if not (log or validate or save or stop):
+        evaluate = self.evaluation is not None and (last or self.evaluation.due(step))
+        if not (log or validate or evaluate or save or stop):
             return
         self._close_window(trainer, pl_module)
         self._advance_wall_clock()
-        self._judge(step)
+        # a window is not judged earlier for an evaluation: that decides nothing about a run
+        if log or validate or save or stop:
+            self._judge(step)
         if log:
             self._log(trainer, pl_module, step)
         if validate:
             self._validate(trainer, pl_module, step)
+        if evaluate:
+            self._evaluate(trainer, pl_module, step)
         if save or stop:
             self._advance_wall_clock()
             self._save(trainer, step)
@@ -220,6 +230,12 @@ class Cadence(L.Callback):
                 write_json(self.run_dir / DOCUMENTS_FILE, documents)
         self.counters.validation = module.sums.result(data.domains, data.proportions, trainer.strategy)
         self._write(trainer, step, as_row(self.counters.validation))
+
+    def _evaluate(self, trainer: L.Trainer, module: LlamaModule, step: int) -> None:
+        assert self.evaluation is not None
+        row = self.evaluation.row(trainer, module.model)
+        if row:
+            self._write(trainer, step, row)
 
     def _write(self, trainer: L.Trainer, step: int, row: dict[str, float]) -> None:
         facts = {"step": step, "tokens": step * self.plan.batch_tokens, "seconds": round(self.counters.seconds, 3)}

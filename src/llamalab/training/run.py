@@ -24,6 +24,7 @@ from llamalab.model.llama import Llama
 from llamalab.training import launch, metrics_log, probes, run_directory, study, twins
 from llamalab.training.cadence import Cadence, DivergedError, Plan
 from llamalab.training.checkpointing import NativeCheckpointIO, checkpoint_bytes
+from llamalab.training.evaluate import Evaluation, make_evaluation
 from llamalab.training.interrupt import Interrupted, StopRequest
 from llamalab.training.module import LlamaModule
 from llamalab.training.optimizer import AdamW
@@ -70,9 +71,10 @@ def run(cfg: DictConfig) -> None:
     with run_directory.exclusive_on_rank_zero(run_dir):
         # the supervisor of several ranks checks everything that they will, so that a mistake shows before they start
         parts = make_parts(cfg, settings, data, run_dir, "meta" if several else settings.initialisation)
+        evaluation = make_evaluation(cfg, config, build, parts.strategy, data.tokenizer_path)
         run_directory.claim(run_dir, config)
         if not several:
-            train(cfg, config, settings, data, parts, run_dir)
+            train(cfg, config, settings, data, parts, evaluation, run_dir)
     if several:
         launch.supervise(settings.devices, settings.num_nodes, run_dir)
     if launch.rank() == 0:
@@ -175,7 +177,13 @@ def make_parts(cfg: DictConfig, settings: TrainerSettings, data: Any, run_dir: P
 
 
 def train(
-    cfg: DictConfig, config: dict[str, Any], settings: TrainerSettings, data: Any, parts: Parts, run_dir: Path
+    cfg: DictConfig,
+    config: dict[str, Any],
+    settings: TrainerSettings,
+    data: Any,
+    parts: Parts,
+    evaluation: Evaluation | None,
+    run_dir: Path,
 ) -> None:
     model, device, hardware, world_size = parts.model, parts.device, parts.hardware, parts.world_size
     plan = make_plan(cfg.scale, settings, parts.schedule.warmup_steps)
@@ -189,6 +197,7 @@ def train(
         flops_per_token=model.flops_per_token(cfg.scale.seq_len),
         peak_flops=hardware.peak_flops[arithmetic] * cores * world_size,
         stop=stop,
+        evaluation=evaluation,
     )
     module = LlamaModule(model, parts.optimizer, parts.schedule, settings.clip_norm, settings.compile)
     mlflow_log = make_mlflow_log(cfg, config, run_dir)

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from llamalab.analysis import formats
 from llamalab.analysis.figure_style import ARM_COLOURS, INK, MUTED, legend_above, new_figure, styled
 from llamalab.analysis.scaling.bootstrap import Bootstrap
 from llamalab.analysis.scaling.inference import COMPUTE, Demand, break_even_tokens, cheapest, plan
 from llamalab.analysis.scaling.law import Floats, ScalingLaw, training_flops
 from llamalab.analysis.scaling.runs import finished
+from llamalab.common import formats
 
 COMPACT = FuncFormatter(lambda value, _: formats.compact()(value).replace(" ", ""))
 POINTS = 121  # of a curve

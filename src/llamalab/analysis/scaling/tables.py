@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from llamalab.analysis import formats
 from llamalab.analysis.scaling.bootstrap import PARAMETERS, Bootstrap
 from llamalab.analysis.scaling.fit import Fit
 from llamalab.analysis.scaling.holdout import Holdout
 from llamalab.analysis.scaling.inference import COMPUTE, Demand, cheapest, plan
 from llamalab.analysis.scaling.law import ScalingLaw
 from llamalab.analysis.scaling.published import BESIROGLU, HOFFMANN
-from llamalab.analysis.tables import Column, Table
+from llamalab.common import formats
+from llamalab.common.tables import Column, Table
 
 TITLES = {"size_exponent": "beta / (alpha + beta)"}
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llamalab.analysis import formats
+from llamalab.common import formats
 
 
 @pytest.mark.parametrize(

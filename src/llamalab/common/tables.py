@@ -1,5 +1,6 @@
-"""One table, four shapes: CSV with the exact values; Markdown, HTML and terminal with the readable ones."""
+"""One table, several shapes: CSV with the exact values; Markdown, LaTeX, HTML and terminal with the readable ones."""
 
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
-from llamalab.analysis.formats import Format, text
 from llamalab.common.files import write_text
+from llamalab.common.formats import Format, text
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,42 @@ class Table:
         lines += ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in self.cells()]
         return "\n".join(lines) + "\n"
 
+    def latex(self) -> str:
+        """A table environment as wide as the text, with booktabs' rules, its caption above."""
+        frame = pd.DataFrame(list(self.cells()), columns=[column.title for column in self.shown])
+        widths = ("r" if column.numeric else WRAPPED if column.wrap else "l" for column in self.shown)
+        body = frame.to_latex(index=False, escape=True, column_format="".join(widths))
+        for sign, command in LATEX_SIGNS.items():
+            body = body.replace(sign, command)
+        lines = [
+            r"\begin{table}[ht]",
+            rf"\caption{{{_latex_escaped(self.caption)}}}",
+            rf"\label{{tab:{self.name.replace('_', '-')}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            body.rstrip() + "}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def html(self) -> str:
+        """A table element with its caption."""
+
+        def row(tag: str, cells: list[str]) -> str:
+            pairs = zip(self.shown, cells, strict=True)
+            inner = "".join(f'<{tag} class="{column.style}">{html.escape(cell)}</{tag}>' for column, cell in pairs)
+            return f"<tr>{inner}</tr>"
+
+        return "\n".join(
+            [
+                f'<table id="{self.name}">',
+                f"<caption>{html.escape(self.caption)}</caption>",
+                f"<thead>{row('th', [column.title for column in self.shown])}</thead>",
+                "<tbody>",
+                *(row("td", cells) for cells in self.cells()),
+                "</tbody>\n</table>\n",
+            ]
+        )
+
     def rich(self) -> RichTable:
         """For the terminal."""
         table = RichTable(title=self.caption, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
@@ -97,3 +134,13 @@ class Table:
 
 def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|")
+
+
+# What LaTeX does not print from UTF-8 by itself, and the width of a column of sentences.
+LATEX_SIGNS = {"\N{MINUS SIGN}": "$-$", "±": "$\\pm$", "\N{EN DASH}": "--", "∞": "$\\infty$"}
+WRAPPED = "p{5cm}"
+
+
+def _latex_escaped(text: str) -> str:
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(signs.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)

@@ -203,8 +203,9 @@ def _score(place: Place, summary: dict[str, Any]) -> Score:
             known = {key: row[key] for key in EMPTY if key in row} | {"stderr": _finite(row["stderr"])}
             return EMPTY | known | {"notes": list(summary.get("notes", {}).get(place.task, []))}
     if rows:
+        said = "; ".join(summary.get("notes", {}).get(place.task, []))
         wanted = place.domain or place.metric or "the paper's metric"
-        return EMPTY | {"missing": place.absent or f"no score for {wanted}"}
+        return EMPTY | {"missing": place.absent or said or f"no score for {wanted}"}
     if gaps := [gap["reason"] for gap in summary["missing"] if _names(gap["task"], place)]:
         return EMPTY | {"missing": "; ".join(dict.fromkeys(gaps))}
     return EMPTY | {"missing": f"not in suite {summary['suite']}", "tried": False}

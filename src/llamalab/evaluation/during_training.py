@@ -69,9 +69,9 @@ class Evaluate:
         suite = composed(read_suite(self.suite))
         tasks.quiet(offline=self.benchmarks_dir is not None)
         self._limit = min((limit for limit in (self.limit, suite["limit"]) if limit is not None), default=None)
-        # programs that a model writes are run when its finished checkpoint is scored, not beside its training
+        # programs that a model writes are run, and its texts sent to a scorer, when its checkpoint is scored
         for_tasks: dict[str, Any] = {"benchmarks_dir": self.benchmarks_dir, "dataset_files": {}, "samples": None}
-        for_tasks["allow_code_execution"] = False
+        for_tasks |= {"scorer": {}, "allow_code_execution": False}
         self._manager = tasks.task_manager(suite["tasks"], for_tasks)
         self._folder = tempfile.TemporaryDirectory(prefix="llamalab_evaluate_")  # gone with this object
         folder = Path(self._folder.name)

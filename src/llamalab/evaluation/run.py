@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from llamalab.evaluation.language_model import CheckpointLM
     from llamalab.evaluation.ranks import Ranks
 
+# options that reach the tasks as part of their metadata
+FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code_execution")
 SUMMARY, RESULTS, ITEMS, ANSWERS = "summary.json", "results.json", "items", "answers"
 KINDS = {
     "checkpoint": str,

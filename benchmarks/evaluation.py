@@ -20,6 +20,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -140,8 +141,8 @@ def compare(ours: CheckpointLM, peer: HFLM, requests: list[Instance], args: argp
     }
 
 
-def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """All precisions and workloads."""
+def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The result of each precision and workload."""
     progress_console.quiet = True  # our own bars
     console = Console(stderr=True)
     requests = {name: WORKLOADS[name](args.benchmarks_dir, args.documents[name]) for name in args.workloads}
@@ -152,7 +153,6 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         model_bytes = train_tokenizer(every, args.vocab)
     tokenizer = Tokenizer(model_bytes, "tokenizer.model")
     shape = {"dim": args.dim, "n_layers": args.layers, "n_heads": args.heads, "seq_len": args.seq}
-    results = []
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "tokenizer.model").write_bytes(model_bytes)
         their_tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
@@ -165,8 +165,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         for name in args.workloads:
             console.print(f"{precision} {name}: {len(requests[name])} requests", highlight=False)
             result = compare(ours, peer, requests[name], args)
-            results.append({"precision": precision, "workload": name, "goal": GOALS[name], **result})
-    return results
+            yield {"precision": precision, "workload": name, "goal": GOALS[name], **result}
 
 
 def table_of(results: list[dict[str, Any]]) -> Table:
@@ -236,21 +235,28 @@ def arguments() -> argparse.Namespace:
     return args
 
 
+def write_report(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+    """Every figure so far, as JSON."""
+    packages = ("torch", "transformers", "lm_eval")
+    gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
+    environment = {"cpu": cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "threads": torch.get_num_threads()}
+    environment |= {package: version(package) for package in packages}
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    report = {"environment": environment, "settings": settings, "results": results}
+    args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
 def main() -> None:
     """Measures, prints the table, writes JSON."""
     args = arguments()
     if args.threads:
         torch.set_num_threads(args.threads)
-    results = measure(args)
+    results = []
+    for result in measure(args):
+        results.append(result)
+        if args.json:
+            write_report(args, results)
     Console(width=130).print(table_of(results))
-    if args.json:
-        packages = ("torch", "transformers", "lm_eval")
-        gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
-        environment = {"cpu": cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "threads": torch.get_num_threads()}
-        environment |= {package: version(package) for package in packages}
-        settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-        report = {"environment": environment, "settings": settings, "results": results}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

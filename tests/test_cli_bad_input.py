@@ -80,7 +80,7 @@ def corpus(tiny_corpus: TinyCorpus, tmp_path, monkeypatch) -> TinyCorpus:
         (["scale.dim=33"], r"scale\.dim: 33 is not divisible by n_heads 2; make it a multiple"),
         (
             ["scale.dim=6"],
-            r"scale\.dim: rope turns pairs of channels.* choose a dim that is a multiple of 4, or an even head_dim",
+            r"scale\.dim: rope turns pairs of channels.* a multiple of 4, or an even head_dim",
         ),
         (["scale.n_kv_heads=3"], r"scale\.n_heads: 2 is not divisible by n_kv_heads 3; make it a multiple"),
         (["scale.tokens=10"], r"scale\.tokens: 10 is less than one batch \(scale\.batch_tokens 256\)"),

@@ -36,7 +36,11 @@ def test_version():
 
 @pytest.mark.parametrize(
     ("verb", "suggestion"),
-    [("trian", "; did you mean 'train'?"), ("evaluate", "; did you mean 'eval'?"), ("xyz", "; choose from convert, data, eval")],
+    [
+        ("trian", "; did you mean 'train'?"),
+        ("evaluate", "; did you mean 'eval'?"),
+        ("xyz", "; choose from convert, data, eval"),
+    ],
 )
 def test_an_unknown_verb_with_a_suggestion(verb, suggestion):
     outcome = command_line.run_here(verb, "scale=smoke")
@@ -70,8 +74,8 @@ def test_every_verb_shows_its_config_and_runs_nothing(verb, tmp_path, monkeypatc
 def test_a_verbs_help_lists_the_choices():
     outcome = command_line.run_here("train", "--help")
     assert outcome.code == 0
-    assert "position: alibi, learned, none, rope" in outcome.stdout
-    assert "experiments: norm, position" in outcome.stdout
+    assert "position: alibi, learned, none, rope, rope_dynamic" in outcome.stdout
+    assert "norm_placement, pilot, position" in outcome.stdout
 
 
 def test_options_may_stand_between_overrides(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import importlib.metadata
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,13 @@ from omegaconf import DictConfig
 
 from llamalab.common import comparison_files
 from llamalab.common.configs import check_targets, check_type, resolved
-from llamalab.common.console import console
+from llamalab.common.console import console, progress_console
 from llamalab.common.errors import UserError
-from llamalab.common.files import read_json, sha256_file, write_json
+from llamalab.common.files import hash_of, read_json, sha256_file, write_json
 from llamalab.common.provenance import git_commit, provenance
 from llamalab.evaluation import comparison, items, reference, tasks
 from llamalab.evaluation.parts import FOLDER, SAMPLES, Parts
+from llamalab.evaluation.request_cache import RequestCache
 from llamalab.evaluation.suites import composed
 from llamalab.evaluation.summary import group_rows, remarks, rows_of, table_of
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
     from llamalab.evaluation.language_model import CheckpointLM
+    from llamalab.evaluation.ranks import Ranks
 
-SUMMARY, RESULTS, ITEMS = "summary.json", "results.json", "items"
+SUMMARY, RESULTS, ITEMS, ANSWERS = "summary.json", "results.json", "items", "answers"
 KINDS = {
     "checkpoint": str,
     "limit": int | None,
@@ -50,22 +51,30 @@ FOR_TASKS = ("benchmarks_dir", "dataset_files", "samples", "scorer", "allow_code
 def run(cfg: DictConfig) -> None:
     """Scores `cfg.checkpoint` on `cfg.suite`; does nothing if the same scores are there already.
 
-    Writes into `cfg.out`: `items/<task>/<domain>.jsonl` (what was asked), `samples_<task>.jsonl` and
-    `finished/<task>.json` as each task ends, `results.json` (lm-eval's own), and last `summary.json`, whose presence
-    says that the others are whole. After an interruption the finished tasks are not run again.
+    Writes into `cfg.out`: `items/<task>/<domain>.jsonl` (what was asked), `answers/` as they come,
+    `samples_<task>.jsonl` and `finished/<task>.json` as each task ends, `results.json` (lm-eval's own), and last
+    `summary.json`, whose presence says that the others are whole. After an interruption what is answered is not asked
+    again. Started by torchrun, the processes share out the documents and the first one writes.
 
     Raises:
         UserError: a bad value, an unusable checkpoint, an unknown task, damaged data, or nothing that can be scored.
     """
     options = _checked(cfg)
-    suite = options["suite"]
     tasks.quiet(offline=options["benchmarks_dir"] is not None)
 
     # torch and lm-eval take seconds to import, so wrong values are refused before
+    from llamalab.evaluation.ranks import ranks_of_launch
+
+    with ranks_of_launch() as ranks:
+        _run(options, ranks)
+
+
+def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     from llamalab.evaluation import subject
     from llamalab.evaluation.language_model import CheckpointLM
 
-    device, dtype = subject.device_of(options["accelerator"]), subject.dtype_of(options["dtype"])
+    suite = options["suite"]
+    device, dtype = ranks.device(subject.device_of(options["accelerator"])), subject.dtype_of(options["dtype"])
     found = subject.find(options["checkpoint"])
     own = [name for name in suite["tasks"] if name not in suite["heldout"]]
     manager = tasks.task_manager(suite["tasks"], {key: options[key] for key in FOR_TASKS})
@@ -88,29 +97,41 @@ def run(cfg: DictConfig) -> None:
         "dtype": options["dtype"],
         "lm_eval": importlib.metadata.version("lm_eval"),
     }
-    if (out / SUMMARY).is_file() and (summary := read_json(out / SUMMARY)).get("inputs") == inputs:
-        _show(summary, out, options)
-        console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
+    earlier = read_json(out / SUMMARY) if (out / SUMMARY).is_file() else {}
+    ranks.wait()  # until all have read it
+    if earlier.get("inputs") == inputs:
+        if ranks.first:
+            _show(earlier, out, options)
+            console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
         return
 
-    _clear(out)
+    if ranks.first:
+        _clear(out)
+    ranks.wait()
     data, gaps = items.build(suite["heldout"], documents, out / ITEMS)
-    lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device)
     facts = {"checkpoint": str(found.checkpoint), "weights_sha256": found.meta["weights_sha256"]}
     common = {key: value for key, value in inputs.items() if key not in ("suite", "data", "missing")}
     parts = Parts(out, {**common, "heldout": suite["heldout"]}, inputs["data"])
-    score = partial(
-        _score, lm=lm, manager=manager, parts=parts, facts={**facts, "dtype": options["dtype"]}, limit=limit
-    )
-    with tempfile.TemporaryDirectory() as cache:
-        made = [tasks.heldout(manager, name, data[name], Path(cache)) for name in suite["heldout"]]
+    with tempfile.TemporaryDirectory() as folder:
+        made = [tasks.heldout(manager, name, data[name], Path(folder)) for name in suite["heldout"]]
         chosen = sorted([*benchmarks, *made], key=lambda task: suite["tasks"].index(task.name))
-        finished = {
-            name: parts.get(name) or score(name, task)
-            for suite_task in chosen
-            for name, task in suite_task.tasks.items()
-        }
-    results = merged(chosen, [part["results"] for part in finished.values()])
+        single = {name: task for suite_task in chosen for name, task in suite_task.tasks.items()}
+        finished = {name: parts.get(name) for name in single}
+        ranks.wait()  # until all have seen what is finished
+        versions = dict.fromkeys(single, inputs["tasks"])
+        cache = RequestCache(out / ANSWERS, hash_of([found.fingerprint, options["dtype"]]), versions, ranks.rank)
+        lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device, cache, ranks)
+        left = [name for name, part in finished.items() if part is None]
+        for number, name in enumerate(left, 1):
+            if ranks.first:
+                progress_console.print(f"{name} ({number} of {len(left)})")
+            scored = _score(single[name], lm, manager, {**facts, "dtype": options["dtype"]}, limit)
+            if ranks.first:
+                finished[name] = parts.put(name, *scored)
+    if not ranks.first:
+        return
+    whole = {name: part for name, part in finished.items() if part is not None}
+    results = merged(chosen, [part["results"] for part in whole.values()])
     write_json(out / RESULTS, {key: value for key, value in results.items() if key != "samples"})
     summary = {
         "suite": suite["name"],
@@ -119,14 +140,15 @@ def run(cfg: DictConfig) -> None:
         "tokens": found.meta.get("tokens"),
         "parameters": lm.model.parameter_counts()["total"],
         "rows": [row for task in chosen for row in suite_rows(results, task, [*data.get(task.name, {})])],
-        "truncated_requests": sum(part["counts"]["truncated requests"] for part in finished.values()),
-        "counts": {name: part["counts"] for name, part in finished.items() if any(part["counts"].values())},
-        "notes": {name: part["notes"] for name, part in finished.items() if part["notes"]},
+        "truncated_requests": sum(part["counts"]["truncated requests"] for part in whole.values()),
+        "counts": {name: part["counts"] for name, part in whole.items() if any(part["counts"].values())},
+        "notes": {name: part["notes"] for name, part in whole.items() if part["notes"]},
         "missing": [*({"domain": None, **gap} for gap in missing), *gaps],
         "inputs": inputs,
         "made_by": provenance(),
     }
     write_json(out / SUMMARY, summary)
+    cache.remove()
     if not missing:
         parts.clear()
     _show(summary, out, options)
@@ -134,15 +156,9 @@ def run(cfg: DictConfig) -> None:
 
 
 def _score(
-    name: str,
-    task: "Task",
-    lm: "CheckpointLM",
-    manager: "TaskManager",
-    parts: Parts,
-    facts: dict[str, Any],
-    limit: int | None,
-) -> dict[str, Any]:
-    """Runs one task and keeps its results."""
+    task: "Task", lm: "CheckpointLM", manager: "TaskManager", facts: dict[str, Any], limit: int | None
+) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+    """One task's results (of the first rank; empty on the others), counts over all ranks, and notes."""
     truncated, shortened = lm.truncated, lm.shortened
     results = run_task(task, lm, facts, limit, manager)
     counts = {
@@ -150,13 +166,16 @@ def _score(
         "generations with less room than the task asks for": lm.shortened - shortened,
         **(task.counts() if hasattr(task, "counts") else {}),
     }
-    return parts.put(name, results, counts, tasks.notes_of(task))
+    return results, {what: lm.ranks.total(count) for what, count in counts.items()}, tasks.notes_of(task)
 
 
 def run_task(
     task: "Task", lm: "CheckpointLM", facts: dict[str, Any], limit: int | None, manager: "TaskManager"
 ) -> dict[str, Any]:
-    """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments."""
+    """lm-eval's results of one task, with samples; `facts` are put down as the model's arguments.
+
+    Of several ranks the first one gets them; the others' are empty.
+    """
     from lm_eval import evaluator
 
     # lm-eval would ask git about the current folder, which need not be a checkout, and programs about the machine; the
@@ -167,8 +186,7 @@ def run_task(
         task.use_model(lm)
     # without a manager lm-eval would read thousands of its own task files
     results = evaluator.simple_evaluate(model=lm, model_args=facts, tasks=[task], limit=limit, task_manager=manager)
-    assert results is not None
-    return dict(results)
+    return dict(results or {})
 
 
 def merged(chosen: list[tasks.SuiteTask], results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ FILE = "comparison.json"
 STEM = "comparison"
 READABLE = (".md", ".csv", ".tex", ".html")
 OURS = "LLaMA"  # whose columns are always shown
+VERSIONS = ("num_fewshot", "version", "prompt_version")
 DIGITS = {"percent": 1, "fraction": 3, "perplexity": 2}
 Comparison = dict[str, Any]
 
@@ -188,7 +189,7 @@ def _stock_table(comparison: Comparison) -> Table:
         for row in comparison["stock"]
     ]
     caption = (
-        "The same requests under lm-eval's stock metrics (fractions), beside what others published with lm-eval. Their "
+        "The same requests under other metrics than the paper's, beside what others published with lm-eval. Their "
         "prompts are lm-eval's own, so no difference is claimed."
     )
     return Table("comparison_stock_metrics", caption, columns, rows)
@@ -257,11 +258,12 @@ def _rich_parts(comparison: Comparison, other_models: bool) -> Iterator[Any]:
             style = "bold" if key == compared else None
             grid.add_column(comparison["models"][key]["label"], justify="right", no_wrap=True, style=style)
         if compared is not None:
-            grid.add_column("difference", justify="right", no_wrap=True)
+            grid.add_column("differs", justify="right", no_wrap=True)
             grid.add_column("2 stderr", no_wrap=True)
         for row in table["rows"]:
             error = "" if row["stderr"] is None else f" ± {formats.fixed(digits)(row['stderr'])}"
-            cells = ["missing" if row["value"] is None else number(row["value"]) + error, documents_text(row) or ""]
+            cells = ["missing" if row["value"] is None else number(row["value"]) + error]
+            cells.append("" if row["n"] is None else formats.count(row["n"]))
             cells += [number(row["reference"].get(key)) for key in shown]
             if compared is not None:
                 cells += [difference(row["difference"]), (row["verdict"] or "").removesuffix(" 2 stderr")]
@@ -270,12 +272,16 @@ def _rich_parts(comparison: Comparison, other_models: bool) -> Iterator[Any]:
         by_remark: dict[str, list[str]] = {}
         for row in table["rows"]:
             said = remarks(comparison, row, shown)
-            for remark in said if not row["partial"] else said[1:]:  # the first is what the column n says
+            # the first remark of a partial row is its number of documents, which the caption says if all are limited
+            for remark in said[1:] if row["partial"] and comparison["limit"] is not None else said:
                 by_remark.setdefault(remark, []).append(row["label"])
         for remark, labels in by_remark.items():
             who = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} rows"
             yield Padding(Text(f"{who}: {remark}", style="dim"), (0, 0, 0, 1))
     if comparison["stock"]:
+        # the scores themselves are in the summary that is printed above
         table = _stock_table(comparison)
-        versions = ("num_fewshot", "version", "prompt_version")
-        yield dataclasses.replace(table, columns=[c for c in table.columns if c.key not in versions]).rich()
+        published = [row for row in table.rows if row["published"]]
+        columns = [column for column in table.columns if column.key not in ("stderr", *VERSIONS)]
+        if published:
+            yield dataclasses.replace(table, columns=columns, rows=published).rich()

@@ -264,12 +264,13 @@ def _stock(summary: dict[str, Any]) -> list[dict[str, Any]]:
     prompts are lm-eval's.
     """
     places = reference.places()
-    tasks = {place.task for rows in places.tables.values() for place in rows.values()} | set(places.lm_eval)
+    all_places = [place for rows in places.tables.values() for place in rows.values()]
+    tasks = {place.task for place in all_places} | set(places.lm_eval)
+    placed = {(place.task, place.metric) for place in all_places}
     found = []
     for row in summary["rows"]:
-        if row["task"] not in tasks or row.get("paper_metric") or row["domain"] is not None:
-            continue
-        if not math.isfinite(row["value"]):
+        elsewhere = row.get("paper_metric") or (row["task"], row["metric"]) in placed
+        if row["task"] not in tasks or elsewhere or row["domain"] is not None or not math.isfinite(row["value"]):
             continue
         name = f"{places.lm_eval.get(row['task'])}/{row['metric']}"
         figures = [

@@ -4,7 +4,7 @@
 
 The conversions run in a process of their own, after those of a tiny checkpoint, which load every library.
 `above_start` is how far the process's resident memory rose above what it was then, sampled from /proc every
-five milliseconds. `allowed` is the largest shard that has to be held (none for safetensors, which are written tensor by
+millisecond. `allowed` is the largest shard that has to be held (none for safetensors, which are written tensor by
 tensor), plus the largest tensor twice (the one read, and the one being changed), plus 32 MB.
 """
 
@@ -87,7 +87,7 @@ def measure(folder: Path, answers: "multiprocessing.Queue[dict[str, tuple[float,
         def watch(peak: list[int] = peak, done: threading.Event = done) -> None:
             while not done.is_set():
                 peak[0] = max(peak[0], resident_bytes())
-                time.sleep(0.005)
+                time.sleep(0.001)
 
         watcher = threading.Thread(target=watch)
         watcher.start()

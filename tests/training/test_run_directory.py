@@ -21,6 +21,7 @@ INERT = (
     "artifacts_dir",
     "study",
     "share_runs",
+    "callbacks",
     "tokenizer",
     "strategy",
     "device",

@@ -158,7 +158,8 @@ def llamalab(case: Case, pace: Pace, *variant: str) -> None:
             "flops_per_token": parts.model.flops_per_token(case.seq),
             "peak_flops": parts.hardware.peak_flops[arithmetic] * cores,
         }
-        run.train(cfg, OmegaConf.to_container(cfg, resolve=True), settings, data, parts, Path(folder))
+        config = OmegaConf.to_container(cfg, resolve=True)
+        run.train(cfg, config, settings, data, parts, evaluation=None, run_dir=Path(folder))
 
 
 def plain_loop(model: Any, loss_of: Callable[[Any, Any], Any], case: Case, pace: Pace) -> None:

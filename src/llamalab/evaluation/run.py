@@ -102,7 +102,7 @@ def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     if earlier.get("inputs") == inputs:
         if ranks.first:
             _show(earlier, out, options)
-            console.print(f"{out} has the scores of these weights on this suite already; nothing to do")
+            console.print(f"{out} has the scores of these weights on this suite already; nothing to do", soft_wrap=True)
         return
 
     if ranks.first:

@@ -38,11 +38,12 @@ class Confinement:
         # Tried out before namespaces are left: whatever is started first in a process namespace must outlive the rest.
         self.filtered = "system calls" in layers and _succeeds_in_child(self._filter)
         can_restrict_files = "landlock" in layers and _succeeds_in_child(self._restrict_files)
+        can_import = self.user is None or self._can_import_as(self.user)
         namespaces = self._leave_namespaces() if "namespaces" in layers else set()
         self.alone = kernel.NEW_PIDS in namespaces  # once the launcher has gone on in a new process
         self.private = kernel.NEW_MOUNTS in namespaces and _succeeds(self._enter_private_root)
         self.landlocked = can_restrict_files and not self.private
-        if self.user is not None and self.landlocked and self.filtered and not self._can_import_as(self.user):
+        if self.user is not None and self.landlocked and self.filtered and not can_import:
             # A Python in somebody's home: stripped of all rights but confined by the kernel, the own user will do.
             self.user = None
         self.facts = {

@@ -38,7 +38,7 @@ def enter_private_root(scratch: str, python: Sequence[str]) -> None:
         _show(path, scratch, 0)
     old = f"{scratch}/old"
     for folder in (old, f"{scratch}{WORK}", f"{scratch}/tmp"):
-        os.mkdir(folder)
+        os.makedirs(folder, exist_ok=True)  # a Python below /tmp has made that one
     kernel.pivot_root(scratch, old)
     os.chdir("/")
     kernel.unmount("/old")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from llamalab.analysis import paper_curves
 from llamalab.analysis.figure_style import (
@@ -142,6 +142,8 @@ def _tokens_axis(axes: Axes, curves: Curves) -> None:
     ends = [seed["tokens"].max() for seeds in curves.values() for seed in seeds]
     if ends and max(ends) > FAR_APART * min(ends):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.minorticks_off()
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -199,6 +201,8 @@ def figure_2(one: Scored, panel: paper_curves.Panel | None, order: list[str]) ->
             "Chinchilla 70B", (0, panel.chinchilla), xycoords=("axes fraction", "data"), va="bottom", color=MUTED
         )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.minorticks_off()
         axes.xaxis.set_major_formatter(TOKENS)
         axes.set_ylabel("score (percent)")
     else:

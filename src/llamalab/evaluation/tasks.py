@@ -98,6 +98,9 @@ def load(manager: "TaskManager", names: list[str]) -> tuple[list[SuiteTask], lis
     Raises:
         UserError: a dataset is damaged, or a task has fewer few-shot documents than it shows.
     """
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
     loaded, missing = [], []
     for name in names:
         try:

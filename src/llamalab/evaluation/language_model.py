@@ -190,18 +190,16 @@ class CheckpointLM(TemplateLM):
                 entries = [self.cache.answers.get(self.cache.key(task, text)) for task in tasks]
                 for entry in filter(None, entries):
                     known[text] = entry
-        self.truncated += sum(entry["truncated"] for entry in known.values())
-        self.shortened += sum(entry["shortened"] for entry in known.values())
         still_open = [Question(text, requests[where[0]]) for text, where in places.items() if text not in known]
         for answer in work(still_open) if still_open else ():
             text = still_open[answer.index].text
             known[text] = {"value": answer.value, "truncated": answer.truncated, "shortened": answer.shortened}
-            self.truncated += answer.truncated
-            self.shortened += answer.shortened
             if self.cache is not None:
                 self.cache.add(asking[text], text, known[text])
         answers: list[Any] = [None] * len(requests)
         for text, where in places.items():
+            self.truncated += known[text]["truncated"] * len(where)
+            self.shortened += known[text]["shortened"] * len(where)
             for place in where:
                 answers[place] = known[text]["value"]
         return answers

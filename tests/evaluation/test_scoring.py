@@ -7,7 +7,7 @@ import torch
 from evaluation_builders import VOCABULARY, random_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from llamalab.evaluation import scoring
+from llamalab.evaluation import packed, scoring
 from llamalab.evaluation.scoring import Score, Window, score
 from llamalab.model import Llama
 
@@ -142,3 +142,14 @@ def test_shared_tokens_go_through_the_model_once() -> None:
     seen.clear()
     scores_of(model, windows[:8], 100)
     assert sum(seen) == 40 + 2 * 2
+
+
+def test_attention_in_steps_is_that_of_the_kernel() -> None:
+    """Devices other than CPUs take the steps."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 8, generator=generator) for _ in range(3))
+    mask = packed.causal_mask(5, CPU).expand(2, 1, 5, 5).clone()
+    mask[1, :, 3, :2] = packed.UNSEEN
+    for added, causal in ((None, False), (None, True), (mask, False)):
+        expected = packed.flash_on_cpu(q, k, v, added, causal)
+        torch.testing.assert_close(packed.in_steps(q, k, v, added, causal), expected, atol=1e-5, rtol=1e-5)

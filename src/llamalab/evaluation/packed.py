@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llamalab.evaluation.prefix_tree import Tokens
@@ -82,7 +83,14 @@ class RowLayer:
         """q 1 H RT d, k and v 1 G RT d, to 1 H RT d."""
         count = self.rows.tokens.shape[0]
         own = self.own(by_row(k, count), by_row(v, count))
-        weighted, total = attention(by_row(q, count), *own, self.rows.own_mask, self.rows.own_mask is None)
+        rows, added = by_row(q, count), self.rows.own_mask
+        if self.beginning is None and q.device.type != "cpu":
+            added = None if added is None else added.to(q.dtype)
+            grouped = q.shape[1] != k.shape[1]
+            return in_one(
+                F.scaled_dot_product_attention(rows, *own, added, is_causal=added is None, enable_gqa=grouped)
+            )
+        weighted, total = attention(rows, *own, added, causal=added is None)
         weighted = in_one(weighted)
         if self.beginning is not None:
             before, total_before = attention(q, *self.beginning, self.rows.beginning_mask, causal=False)
@@ -119,20 +127,27 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
         if mask is not None:
             mask = mask.expand(-1, heads, -1, -1).unflatten(1, (groups, shared)).flatten(2, 3)
         q = q.unflatten(1, (groups, shared)).flatten(2, 3)  # B G (H/G T) d
-    if q.device.type == "cpu":
-        weighted, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, is_causal=causal, attn_mask=mask
-        )
-    else:
-        scores = (q @ k.mT).float() * q.shape[-1] ** -0.5
-        added = causal_mask(queries, q.device) if causal else mask
-        scores = scores if added is None else scores + added
-        total = scores.logsumexp(-1)
-        weighted = (scores - total[..., None]).exp().to(v.dtype) @ v
+    weighted, total = (flash_on_cpu if q.device.type == "cpu" else in_steps)(q, k, v, mask, causal)
     if shared > 1:
         weighted = weighted.unflatten(2, (shared, queries)).flatten(1, 2)
         total = total.unflatten(2, (shared, queries)).flatten(1, 2)
     return weighted, total
+
+
+def flash_on_cpu(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor, Tensor]:
+    """`attention` by torch's kernel for CPUs, which tells the denominator; G equals H here."""
+    found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, is_causal=causal, attn_mask=mask)
+    weighted, total = found
+    return weighted, total
+
+
+def in_steps(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor, Tensor]:
+    """`attention` by matrix products, on any device; G equals H here."""
+    added = causal_mask(q.shape[2], q.device) if causal else mask
+    scores = (q @ k.mT).float() * q.shape[-1] ** -0.5
+    scores = scores if added is None else scores + added
+    total = scores.logsumexp(-1)
+    return (scores - total[..., None]).exp().to(v.dtype) @ v, total
 
 
 def causal_mask(count: int, device: torch.device) -> Tensor:

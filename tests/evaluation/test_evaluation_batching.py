@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamalab.evaluation.batching import by_length, right_padded
+from llamalab.evaluation.batching import by_length, pass_tokens
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
@@ -22,6 +22,6 @@ def test_equal_lengths_fill_a_batch() -> None:
     assert [len(batch) for batch in by_length([10] * 40, 160)] == [16, 16, 8]
 
 
-def test_padding_is_behind() -> None:
-    padded = right_padded([[5, 6, 7], [8]], torch.device("cpu"))
-    assert padded.tolist() == [[5, 6, 7], [8, 0, 0]]
+def test_a_cpu_takes_small_passes() -> None:
+    assert pass_tokens(4096, torch.device("cpu")) < pass_tokens(4096, torch.device("cuda")) == 4096
+    assert pass_tokens(7, torch.device("cpu")) == 7

@@ -137,7 +137,7 @@ def test_shared_tokens_go_through_the_model_once() -> None:
     windows = [Window(document, [choice]) for document in documents for choice in choices]
     seen: list[int] = []
     model.layers[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
-    scores_of(model, windows, 100)
+    scores_of(model, windows, 20)
     assert seen == [40, 12]
     seen.clear()
     scores_of(model, windows[:8], 100)

@@ -1,9 +1,16 @@
-"""Sequences of unequal length in rectangular batches with little padding."""
+"""Sequences of unequal length in batches of similar ones."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+
+# On a CPU larger passes gain nothing, and what they compute in between no longer fits into its caches.
+CPU_PASS = 512
+
+
+def pass_tokens(batch_tokens: int, device: torch.device) -> int:
+    """The tokens of a forward pass: as many as allowed, on a CPU fewer."""
+    return min(batch_tokens, CPU_PASS) if device.type == "cpu" else batch_tokens
 
 
 def by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
@@ -23,12 +30,3 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
         batches[-1].append(index)
         room -= 1
     return batches
-
-
-def right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """B T int64 with zeros behind the shorter sequences.
-
-    Under causal attention nothing before the padding sees it, so token 0 serves as well as any.
-    """
-    longest = max(map(len, sequences))
-    return torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences], device=device)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llamalab.evaluation.batching import by_length
+from llamalab.evaluation.batching import by_length, pass_tokens
 from llamalab.evaluation.packed import (
     NOTHING,
     Beginning,
@@ -168,7 +168,8 @@ class _Decoder:
         batch_tokens: int,
         device: torch.device,
     ) -> None:
-        self.model, self.beginning, self.device, self.batch_tokens = model, beginning, device, batch_tokens
+        self.model, self.beginning, self.device = model, beginning, device
+        self.size = pass_tokens(batch_tokens, device)
         # Long ones first: those in progress together are of similar length, and what does not fit fails at once.
         self.queue = deque(sorted(sequences, key=lambda sequence: -sequence.room))
         self.room = self.queue[0].room
@@ -181,7 +182,7 @@ class _Decoder:
             free = self.rows - len(self.going)
             if self.queue and (not self.going or free >= FREE_SHARE * self.rows):
                 newcomers = [self.queue.popleft() for _ in range(min(free, len(self.queue)))]
-                for batch in by_length([len(sequence.rest) for sequence in newcomers], self.batch_tokens):
+                for batch in by_length([len(sequence.rest) for sequence in newcomers], self.size):
                     self._read([newcomers[index] for index in batch])
             else:
                 self._step()
@@ -193,31 +194,33 @@ class _Decoder:
         start = self.beginning.length
         rows = rows_of(self.model, tokens, [np.arange(start, start + len(own)) for own in tokens], None, start)
         memories = layers_of(self.model, rows, self.beginning, keep=True)
-        hidden = run(self.model, rows, memories).unflatten(0, tuple(rows.tokens.shape))  # R T D
+        hidden = run(self.model, rows, memories)  # N D
+        width = max(map(len, tokens))
         places = range(len(self.going), len(self.going) + len(newcomers))
         for index, memory in enumerate(memories):
             assert memory.kept is not None
             if index == len(self.stores):
                 self.stores.append(_Store(self.rows, self.room, memory.kept))
-            self.stores[index].write(list(places), memory.kept, rows.tokens.shape[1])
-        last = torch.tensor([len(own) - 1 for own in tokens], device=self.device)
+            self.stores[index].write(list(places), memory.kept, width)
+        last = torch.from_numpy(np.cumsum([len(own) for own in tokens]) - 1).to(self.device)
         self.going += newcomers
-        self._choose(hidden[torch.arange(len(last), device=self.device), last], newcomers)
+        self._choose(hidden[last], newcomers)
 
     def _step(self) -> None:
         """The last new token of each sequence through the model, and the next one."""
         before = self.beginning.length
         lengths = [len(sequence.rest) + len(sequence.new) - 1 for sequence in self.going]
         places = torch.tensor(lengths, device=self.device)  # R
-        tokens = torch.tensor([[sequence.new[-1]] for sequence in self.going], device=self.device)  # R 1
-        depth = places[:, None] + before
+        tokens = torch.tensor([sequence.new[-1] for sequence in self.going], device=self.device)  # R
+        depth = places + before
         seen = max(lengths) + 1
         own = torch.arange(seen, device=self.device)
-        own_mask = score_mask(self.model, own <= places[:, None, None], depth, (before + own).expand(len(lengths), -1))
-        behind = torch.arange(before, device=self.device)[None]
-        rows = Rows(
-            tokens, depth, own_mask, score_mask(self.model, None, depth.view(1, -1), behind) if before else None
+        own_mask = score_mask(
+            self.model, own <= places[:, None, None], depth[:, None], (before + own).expand(len(lengths), -1)
         )
+        behind = torch.arange(before, device=self.device)[None]
+        of_beginning = score_mask(self.model, None, depth[None], behind) if before else None
+        rows = Rows(len(lengths), tokens, depth, None, own_mask, of_beginning)
         known: Sequence[KeysAndValues | None] = self.beginning.layers or [None] * len(self.stores)
         memories = [
             _StepLayer(rows, of_layer, store, places, seen) for of_layer, store in zip(known, self.stores, strict=True)

@@ -43,19 +43,52 @@ NOTHING = Beginning(0, ())
 
 @dataclass(frozen=True)
 class Rows:
-    """What one pass is about: R rows of T new tokens each, padded behind.
+    """What one pass is about: R rows of new tokens, N in all.
+
+    Only attention to a row's own keys pads the rows, to T tokens.
 
     Attributes:
-        tokens: R T, int64.
-        depth: R T, each token's position in its own sequence.
+        count: R.
+        tokens: N, int64, row after row.
+        depth: N, each token's position in its own sequence.
+        padding: None if all rows have T tokens.
         own_mask: what is added to the scores of the row's own S keys in float32, R 1 T S or R H T S; None for causal.
-        beginning_mask: the same for the P keys of the beginning, 1 1 RT P or 1 H RT P; None where all are seen.
+        beginning_mask: the same for the P keys of the beginning, 1 1 N P or 1 H N P; None where all are seen.
     """
 
+    count: int
     tokens: Tensor
     depth: Tensor
+    padding: "Padding | None"
     own_mask: Tensor | None
     beginning_mask: Tensor | None
+
+    def split(self, x: Tensor) -> Tensor:
+        """1 H N d to R H T d; padding is filled with some token's values."""
+        flat = x.transpose(1, 2).squeeze(0)  # N H d
+        if self.padding is not None:
+            flat = flat[self.padding.source]
+        return flat.unflatten(0, (self.count, -1)).transpose(1, 2)
+
+    def join(self, x: Tensor) -> Tensor:
+        """R H T d to 1 H N d, without the padding."""
+        flat = x.transpose(1, 2).flatten(0, 1)  # RT H d
+        if self.padding is not None:
+            flat = flat[self.padding.target]
+        return flat[None].transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Between rows of unequal length behind each other and padded ones.
+
+    Attributes:
+        source: for each place of the padded rows, RT, which of the N tokens is there.
+        target: the place of each of the N tokens in the padded rows.
+    """
+
+    source: Tensor
+    target: Tensor
 
 
 class RowLayer:
@@ -80,33 +113,21 @@ class RowLayer:
         return k, v
 
     def attend(self, kernel: AttentionKernel, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor:
-        """q 1 H RT d, k and v 1 G RT d, to 1 H RT d."""
-        count = self.rows.tokens.shape[0]
-        own = self.own(by_row(k, count), by_row(v, count))
-        rows, added = by_row(q, count), self.rows.own_mask
+        """q 1 H N d, k and v 1 G N d, to 1 H N d."""
+        join, added = self.rows.join, self.rows.own_mask
+        own = self.own(self.rows.split(k), self.rows.split(v))
+        rows = self.rows.split(q)
         if self.beginning is None and q.device.type != "cpu":
             added = None if added is None else added.to(q.dtype)
             grouped = q.shape[1] != k.shape[1]
-            return in_one(
-                F.scaled_dot_product_attention(rows, *own, added, is_causal=added is None, enable_gqa=grouped)
-            )
+            return join(F.scaled_dot_product_attention(rows, *own, added, is_causal=added is None, enable_gqa=grouped))
         weighted, total = attention(rows, *own, added, causal=added is None)
-        weighted = in_one(weighted)
+        weighted = join(weighted)
         if self.beginning is not None:
             before, total_before = attention(q, *self.beginning, self.rows.beginning_mask, causal=False)
-            share = torch.sigmoid(in_one(total[..., None]) - total_before[..., None])  # 1 H RT 1
+            share = torch.sigmoid(join(total[..., None]) - total_before[..., None])  # 1 H N 1
             weighted = torch.lerp(before.float(), weighted.float(), share).to(q.dtype)
         return weighted
-
-
-def by_row(x: Tensor, count: int) -> Tensor:
-    """1 H RT d to R H T d."""
-    return x.transpose(1, 2).unflatten(1, (count, -1)).squeeze(0).transpose(1, 2)
-
-
-def in_one(x: Tensor) -> Tensor:
-    """R H T d to 1 H RT d."""
-    return x.transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor, Tensor]:
@@ -169,9 +190,15 @@ def rows_of(
         start: length of the beginning.
     """
     device = model.tok_embeddings.weight.device
-    width = max(map(len, tokens))
-    padded = torch.from_numpy(_padded(tokens, width, 0)).to(device)
-    places = torch.from_numpy(_padded(depth, width, start)).to(device)
+    lengths = np.array([len(row) for row in tokens])
+    width = int(lengths.max())
+    padding = None
+    if lengths.min() < width:
+        offsets = np.arange(width)
+        inside = offsets < lengths[:, None]  # R T
+        source = np.where(inside, (np.cumsum(lengths) - lengths)[:, None] + offsets, 0).ravel()
+        padding = Padding(*(torch.from_numpy(found).to(device) for found in (source, np.flatnonzero(inside))))
+    flat, flat_depth = (torch.from_numpy(np.concatenate(found)).to(device) for found in (tokens, depth))
     steps = torch.arange(width, device=device)
     first = torch.zeros(1, dtype=torch.int64, device=device)
     own = None
@@ -181,9 +208,11 @@ def rows_of(
             ends = torch.from_numpy(_padded(end, width, 0)).to(device)
             seen = seen & (steps[:, None] < ends[:, None])
         # padding, which is nobody's ancestor, sees itself
+        places = torch.from_numpy(_padded(depth, width, start)).to(device)
         own = score_mask(model, seen | (steps == steps[:, None]), places, places)
     before = torch.arange(start, device=device)[None]
-    return Rows(padded, places, own, score_mask(model, None, places.view(1, -1), before) if start else None)
+    of_beginning = score_mask(model, None, flat_depth[None], before) if start else None
+    return Rows(len(tokens), flat, flat_depth, padding, own, of_beginning)
 
 
 def score_mask(model: Llama, seen: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor | None:
@@ -226,11 +255,10 @@ def _padded(rows: Sequence[Tokens], width: int, filler: int) -> Tokens:
 
 
 def run(model: Llama, rows: Rows, memories: Sequence[RowLayer]) -> Tensor:
-    """The normed output of the last block for all tokens of the rows, RT D."""
-    flat, positions = rows.tokens.view(1, -1), rows.depth.view(-1)
-    model.position.check_length(int(positions.max()) + 1)
-    x = model.position.embed(model.tok_embeddings(flat), positions)  # 1 RT D
-    return model.through_blocks(x, positions, AttentionMask(0), memories)[0]
+    """The normed output of the last block for all tokens of the rows, N D."""
+    model.position.check_length(int(rows.depth.max()) + 1)
+    x = model.position.embed(model.tok_embeddings(rows.tokens[None]), rows.depth)  # 1 N D
+    return model.through_blocks(x, rows.depth, AttentionMask(0), memories)[0]
 
 
 def layers_of(model: Llama, rows: Rows, beginning: Beginning, keep: bool = False) -> list[RowLayer]:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llamalab.evaluation.batching import by_length
+from llamalab.evaluation.batching import by_length, pass_tokens
 from llamalab.evaluation.packed import NOTHING, Beginning, extended, layers_of, rows_of, run
 from llamalab.evaluation.prefix_tree import Forest, Group, Tree
 from llamalab.model.llama import Llama
 
 # Float32 logits that exist at one time (64 MiB); scored positions go through the output head in pieces of this.
 LOGITS_AT_ONCE = 2**24
-# A beginning is kept for sequences that fill this part of a forward pass or more behind it.
-GROUP_PASSES = 1 / 16
+# A beginning is kept for sequences that have so many tokens behind it, or half a forward pass if that is less.
+GROUP_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,20 @@ def score(
     Args:
         model: on `device`, in evaluation mode.
         windows: none longer than the model's max_seq_len.
-        batch_tokens: padded tokens per forward pass.
+        batch_tokens: padded tokens per forward pass at most, except that one row is always let through.
         device: where the model is.
     """
     forest = Forest([window.tokens for window in windows], [len(window.targets) for window in windows])
+    size = pass_tokens(batch_tokens, device)
     # Per layer a token takes about 24 D² operations outside of attention and 4 D for each key that it meets; attention
     # runs at perhaps a third of the speed.
     exchange = 2 * model.dim
-    waiting: list[tuple[Group, Beginning]] = [(forest.groups(int(GROUP_PASSES * batch_tokens)), NOTHING)]
+    waiting: list[tuple[Group, Beginning]] = [(forest.groups(min(GROUP_TOKENS, size // 2)), NOTHING)]
     while waiting:
         group, before = waiting.pop()
         beginning = extended(model, before, group.tokens) if len(group.tokens) else before
-        trees = list(forest.trees(group, exchange, largest=batch_tokens))
-        for batch in by_length([len(tree.tokens) for tree in trees], batch_tokens):
+        trees = list(forest.trees(group, exchange, max(size, model.max_seq_len)))
+        for batch in by_length([len(tree.tokens) for tree in trees], size):
             yield from _score_trees(model, [trees[index] for index in batch], windows, beginning, device)
         waiting += [(inner, beginning) for inner in reversed(group.groups)]
 
@@ -67,10 +68,10 @@ def _score_trees(
     chains = all(len(tree.members) == 1 for tree in trees)
     ends = None if chains else [tree.end for tree in trees]
     rows = rows_of(model, [tree.tokens for tree in trees], [tree.depth for tree in trees], ends, beginning.length)
-    hidden = run(model, rows, layers_of(model, rows, beginning))  # RT D
+    hidden = run(model, rows, layers_of(model, rows, beginning))  # N D
 
-    width = rows.tokens.shape[1]
-    nodes = np.concatenate([row * width + scored for row, tree in enumerate(trees) for scored in tree.scored])
+    first = np.cumsum([0, *(len(tree.tokens) for tree in trees)])
+    nodes = np.concatenate([first[row] + scored for row, tree in enumerate(trees) for scored in tree.scored])
     members = [index for tree in trees for index in tree.members]
     targets = np.concatenate([np.asarray(windows[index].targets, dtype=np.int64) for index in members])
     # what several choices ask of one position is answered from the same logits
@@ -105,7 +106,9 @@ def _head(hidden: Tensor, weight: Tensor, asked: np.ndarray, targets: Tensor) ->
         rows = (torch.from_numpy(asked[order[first:last]] % size)).to(hidden.device)
         chosen = targets[which].to(hidden.device)
         logits = (piece @ weight.T).float()  # m V
-        best = logits.argmax(-1)
-        log_probabilities[which] = (logits[rows, chosen] - logits.logsumexp(-1)[rows]).double().cpu()
+        largest, best = logits.max(-1)
         hits[which] = (best[rows] == chosen).cpu()
+        asked_for = logits[rows, chosen] - largest[rows]
+        total = logits.sub_(largest[:, None]).exp_().sum(-1).log_()
+        log_probabilities[which] = (asked_for - total[rows]).double().cpu()
     return log_probabilities, hits

@@ -44,6 +44,7 @@ from llamalab.checkpoint.tokenizer import Tokenizer
 from llamalab.common.console import progress_console
 from llamalab.common.provenance import cpu_name
 from llamalab.evaluation.language_model import CheckpointLM
+from llamalab.evaluation.packed_weights import pack
 
 DOCUMENTS = {"hellaswag": 40, "arc": 120, "mmlu": 60, "gsm8k": 16}
 TOKENIZER_DOCUMENTS = 400  # of each workload, whose text a tokenizer is trained on
@@ -160,6 +161,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         model = random_model({**shape, "vocab_size": tokenizer.vocab_size})
         twin = twin_of(model, args.heads).to(args.device, DTYPES[precision])
         model.to(args.device, DTYPES[precision])
+        pack(model, torch.device(args.device), DTYPES[precision])
         ours = CheckpointLM(model, tokenizer, args.batch_tokens, torch.device(args.device))
         peer = HFLM(pretrained=twin, tokenizer=their_tokenizer, backend="causal", device=args.device)
         for name in args.workloads:

@@ -72,6 +72,7 @@ def run(cfg: DictConfig) -> None:
 def _run(options: dict[str, Any], ranks: "Ranks") -> None:
     from llamalab.evaluation import subject
     from llamalab.evaluation.language_model import CheckpointLM
+    from llamalab.evaluation.packed_weights import pack
 
     suite = options["suite"]
     device, dtype = ranks.device(subject.device_of(options["accelerator"])), subject.dtype_of(options["dtype"])
@@ -120,7 +121,9 @@ def _run(options: dict[str, Any], ranks: "Ranks") -> None:
         ranks.wait()  # until all have seen what is finished
         versions = dict.fromkeys(single, inputs["tasks"])
         cache = RequestCache(out / ANSWERS, hash_of([found.fingerprint, options["dtype"]]), versions, ranks.rank)
-        lm = CheckpointLM(found.load(device, dtype), found.tokenizer, options["batch_tokens"], device, cache, ranks)
+        model = found.load(device, dtype)
+        pack(model, device, dtype)
+        lm = CheckpointLM(model, found.tokenizer, options["batch_tokens"], device, cache, ranks)
         left = [name for name, part in finished.items() if part is None]
         for number, name in enumerate(left, 1):
             if ranks.first:

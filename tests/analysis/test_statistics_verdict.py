@@ -112,7 +112,7 @@ def test_divergence_is_adjusted_over_the_family():
 
 def test_an_undeclared_arm_gets_an_estimate_and_no_p_value():
     found = judge({"arm": arm(0.0), "later": arm(0.03)}, BASELINE, DECLARED)["later"]
-    assert found.verdict == Verdict.INCONCLUSIVE
+    assert found.verdict == Verdict.NOT_TESTED
     assert found.adjusted_p is None
     assert found.adjusted_divergence_p is None
     assert math.isnan(found.comparison.p_value)

@@ -101,7 +101,7 @@ def expect(judged: Judged, arm: str, wanted: str) -> Finding:
         diverged = judged.judgement.verdicts[arm].divergence.arm.diverged
         if not diverged:
             return UNKNOWN
-    if verdict == Verdict.INCONCLUSIVE:
+    if verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTED):
         return Finding(_effect(judged, arm), NOT_RESOLVED)
     return Finding(_effect(judged, arm), SUPPORTED if verdict == Verdict(wanted) else CONTRADICTED)
 

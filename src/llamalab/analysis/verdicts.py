@@ -16,9 +16,9 @@ def _against(arm: ArmResult) -> str:
     if arm.judged is None or math.isnan(arm.difference.estimate):
         return f"{arm.name} has nothing to compare yet"
     difference = formats.signed(3)(arm.difference.estimate)
-    if arm.judged.verdict in (Verdict.WORSE, Verdict.BETTER):
-        return f"{arm.name} is {arm.judged.verdict.value} ({difference})"
-    word = "equivalent" if arm.judged.verdict == Verdict.EQUIVALENT else "not resolved"
+    if arm.judged.verdict == Verdict.NOT_TESTED:
+        return f"{arm.name} {difference}, not tested"
+    word = "not resolved" if arm.judged.verdict == Verdict.INCONCLUSIVE else arm.judged.verdict.value
     return f"{arm.name} is {word} ({difference})"
 
 

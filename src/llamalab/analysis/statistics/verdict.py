@@ -20,6 +20,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     EQUIVALENT = "equivalent"
     INCONCLUSIVE = "inconclusive"
+    NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def judge(arms: Mapping[str, Outcomes], baseline: Outcomes, declared: Declaratio
 
     Args:
         arms: name -> outcomes, without the baseline. An arm outside the family is compared (estimate, interval,
-            rates) but gets no p value, no adjusted one, and no verdict but "inconclusive".
+            rates) but gets no p value, no adjusted one, and the verdict "not tested".
         baseline: the baseline's outcomes.
         declared: what the study fixed before its runs.
 
@@ -167,8 +168,8 @@ def _judge_declared(
 
 def _undeclared(comparison: Comparison, divergence: Divergence) -> ArmVerdict:
     return ArmVerdict(
-        verdict=Verdict.INCONCLUSIVE,
-        reason="not in the declared family: an estimate with its interval, no test",
+        verdict=Verdict.NOT_TESTED,
+        reason="not in the declared family: an estimate with its interval",
         comparison=replace(comparison, p_value=math.nan),
         equivalence=None,
         divergence=replace(divergence, p_value=math.nan),

@@ -175,6 +175,11 @@ def last_step(run_dir: Path) -> int:
     return max((row["step"] for row in rows(run_dir)), default=0)
 
 
+def results_below(folder: Path) -> int:
+    """How many runs have ended, while others run: unlike rglob, walk takes folders that vanish meanwhile."""
+    return sum("result.json" in files for _, _, files in os.walk(folder))
+
+
 def losses(run_dir: Path) -> list[float]:
     """Training losses by row."""
     return [row["train/loss"] for row in rows(run_dir) if "train/loss" in row]

@@ -118,7 +118,7 @@ def test_a_sweep_killed_anywhere_ends_the_same(tiny_corpus, tmp_path, whole, kil
     moments = sorted(random.sample(range(1, ends), 5))
     for moment in moments:
         process = command_line.Command("train", *command(tiny_corpus, tmp_path))
-        process.wait_until(lambda wanted=moment: len(list(tmp_path.rglob("result.json"))) >= wanted)
+        process.wait_until(lambda wanted=moment: command_line.results_below(tmp_path) >= wanted)
         process.signal_group(signal.SIGKILL)
         process.finish()
     outcome = command_line.run_here("train", *command(tiny_corpus, tmp_path))

@@ -17,6 +17,7 @@ import argparse
 import gc
 import json
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -104,8 +105,7 @@ def part_of(requests: list[Instance], share: float) -> list[Instance]:
 def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
     """How the answers compare: the same choice (or text) in how many documents, the largest difference in nats."""
     if requests[0].request_type == "generate_until":
-        # HFLM decodes new tokens alone, which loses the space before the first word
-        same = sum(one.lstrip(" ") == other.lstrip(" ") for one, other in zip(ours, theirs, strict=True))
+        same = sum(_seen(one) == _seen(other) for one, other in zip(ours, theirs, strict=True))
         return {"documents": len(requests), "same": same, "largest_difference": None}
     scores: dict[str, list[tuple[float, float]]] = {}
     for request, one, other in zip(requests, ours, theirs, strict=True):
@@ -113,6 +113,11 @@ def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> d
     same = sum(_argmax([a for a, _ in pairs]) == _argmax([b for _, b in pairs]) for pairs in scores.values())
     largest = max(abs(a - b) for pairs in scores.values() for a, b in pairs)
     return {"documents": len(scores), "same": same, "largest_difference": largest}
+
+
+def _seen(text: str) -> str:
+    """HFLM decodes new tokens alone, which loses the first space, and marks every byte that forms no character."""
+    return re.sub("\ufffd+", "\ufffd", text.lstrip(" "))
 
 
 def _argmax(values: list[float]) -> int:

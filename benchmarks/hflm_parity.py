@@ -100,12 +100,18 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=tuple(STOCK), default=list(STOCK))
     parser.add_argument("--batch-size", type=int, default=8, help="HFLM's")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="ours, as in conf/eval.yaml")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        help="context of both in tokens; default: the checkpoint's. HFLM fails where a continuation alone is longer",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="where to write every figure")
     args = parser.parse_args()
     device = torch.device(args.device)
     found = subject.find(args.checkpoint)
     model = found.load(device, torch.float32)
+    model.max_seq_len = args.max_length or model.max_seq_len
     pack(model, device, torch.float32)
     ours = CheckpointLM(model, found.tokenizer, args.batch_tokens, device)
     results = {}
@@ -114,7 +120,12 @@ def main() -> None:
         configs.mkdir()
         convert(Path(args.checkpoint), "hf", converted)
         theirs = HFLM(
-            pretrained=str(converted), backend="causal", device=args.device, dtype="float32", batch_size=args.batch_size
+            pretrained=str(converted),
+            backend="causal",
+            device=args.device,
+            dtype="float32",
+            batch_size=args.batch_size,
+            max_length=model.max_seq_len,
         )
         manager = stock_tasks(configs, args.benchmarks_dir)
         for name in args.tasks:

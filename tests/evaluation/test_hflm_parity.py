@@ -2,12 +2,15 @@
 
 import copy
 import functools
+import gzip
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from evaluation_builders import documents, random_model
+from evaluation_builders import documents, random_model, write_run
 from lm_eval.api.instance import Instance
 
 from llamalab.checkpoint.tokenizer import Tokenizer
@@ -158,3 +161,33 @@ def test_greedy_generation_equals_hflm(pair: tuple[CheckpointLM, LlamaForCausalL
     for batch_tokens in (1, 30, 2000):
         lm = CheckpointLM(ours.model, tokenizer, batch_tokens, torch.device("cpu"))
         assert [text.lstrip(" ") for text in lm.generate_until(asked)] == expected
+
+
+def test_the_command_compares_documents_and_notices_a_difference(
+    tmp_path: Path, tokenizer_bytes: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """benchmarks/hflm_parity.py, with the checkpoint that is converted for HFLM and with another one."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import hflm_parity
+
+    write_run(tmp_path / "run", tokenizer_bytes)
+    write_run(tmp_path / "other", tokenizer_bytes, seed=1)
+    (tmp_path / "arc_easy").mkdir()
+    with gzip.open(tmp_path / "arc_easy/test.jsonl.gz", "wt") as lines:
+        for index in range(12):
+            row = {"choices": ["ba", "gadi", "bogu du", f"x{index}"], "query": f"Question: {index}?", "gold": index % 4}
+            lines.write(json.dumps(row) + "\n")
+    command = ["--checkpoint", str(tmp_path / "run"), "--benchmarks-dir", str(tmp_path), "--tasks", "arc_easy"]
+    monkeypatch.setattr(sys, "argv", ["hflm_parity.py", *command, "--json", str(tmp_path / "out.json")])
+    with pytest.raises(SystemExit) as end:
+        hflm_parity.main()
+    assert end.value.code == 0
+    found = json.loads((tmp_path / "out.json").read_text())["results"]["arc_easy"]
+    assert found["documents"] == found["same_choice"] == found["same_metrics"] == 12
+    assert found["nats_apart"] < 1e-3
+
+    convert = hflm_parity.convert
+    monkeypatch.setattr(hflm_parity, "convert", lambda _, to, out: convert(tmp_path / "other", to, out))
+    with pytest.raises(SystemExit) as end:
+        hflm_parity.main()
+    assert end.value.code == 1

@@ -27,6 +27,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kill", range(metafunc.config.getoption("--kills")))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: a process that has done its share takes over others' last ones, which are then quick."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _no_hydra_left_behind() -> Iterator[None]:
     """A command run in this process leaves its Hydra initialised, and `compose` in a later test refuses to start."""

@@ -117,6 +117,7 @@ def test_following_eight_times_as_many_starts_finds_nothing_better():
     assert few.objective == pytest.approx(many.objective, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     covered = []
     for seed in range(12):

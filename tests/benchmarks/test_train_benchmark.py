@@ -21,6 +21,7 @@ def train(monkeypatch: pytest.MonkeyPatch):
     sys.modules.pop("contenders")
 
 
+@pytest.mark.slow
 def test_a_tiny_benchmark_runs_through_our_trainer_and_a_peer(tmp_path: Path) -> None:
     shape = "--dim 32 --layers 1 --heads 2 --ffn 48 --vocab 64 --seq 16 --batch 2 --threads 1"
     run = "--precision 32-true --mode eager --contenders llamalab transformers --rounds 2 --steps 2 --warmup 1"

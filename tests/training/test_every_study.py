@@ -10,7 +10,8 @@ from llamalab.analysis import report
 from llamalab.analysis.records import DIVERGED, FINISHED, find_studies
 from llamalab.common.configs import repository_folder
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for all studies, on a busy machine for minutes
+# the first test waits for all studies, on a busy machine for minutes
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDIES = sorted(path.stem for path in repository_folder("experiments").glob("*.yaml") if path.stem != "claims")
 SHORT = {"scale__tokens": 10 * 256, "scale__warmup_tokens": 2 * 256, "scale__lr": 0.01}
 # Budgets that follow the size of the arm, as the study's own, one to seventy steps each.

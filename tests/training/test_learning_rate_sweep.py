@@ -15,6 +15,8 @@ from filelock import FileLock
 from hydra_plugins.llamalab_study import learning_rate
 from llamalab.training import study_record
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"scale__tokens": 10 * 256, "scale__warmup_tokens": 2 * 256, "scale__lr": 0.01}
 
 

@@ -32,6 +32,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 # As `llamalab` sets it for itself: a waiting thread sleeps, so that other work on the machine disturbs less.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
 from evaluation_contenders import DTYPES, random_model, train_tokenizer, twin_of
 from evaluation_requests import WORKLOADS, texts
@@ -110,7 +111,7 @@ def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> d
     scores: dict[str, list[tuple[float, float]]] = {}
     for request, one, other in zip(requests, ours, theirs, strict=True):
         scores.setdefault(request.args[0], []).append((one[0], other[0]))
-    same = sum(_argmax([a for a, _ in pairs]) == _argmax([b for _, b in pairs]) for pairs in scores.values())
+    same = sum(len(set(np.argmax(pairs, axis=0))) == 1 for pairs in scores.values())
     largest = max(abs(a - b) for pairs in scores.values() for a, b in pairs)
     return {"documents": len(scores), "same": same, "largest_difference": largest}
 
@@ -118,10 +119,6 @@ def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> d
 def _seen(text: str) -> str:
     """HFLM decodes new tokens alone, which loses the first space, and marks every byte that forms no character."""
     return re.sub("\ufffd+", "\ufffd", text.lstrip(" "))
-
-
-def _argmax(values: list[float]) -> int:
-    return max(range(len(values)), key=values.__getitem__)
 
 
 def compare(ours: CheckpointLM, peer: HFLM, requests: list[Instance], args: argparse.Namespace) -> dict[str, Any]:

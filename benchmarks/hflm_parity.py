@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+import numpy as np
 import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
@@ -75,9 +76,7 @@ def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[st
         assert one["doc_hash"] == other["doc_hash"]
         pairs = [[float(answer[0]) for answer in sample["filtered_resps"]] for sample in (one, other)]
         apart = max(apart, *(abs(a - b) for a, b in zip(*pairs, strict=True)))
-        same += max(range(len(pairs[0])), key=pairs[0].__getitem__) == max(
-            range(len(pairs[1])), key=pairs[1].__getitem__
-        )
+        same += bool(np.argmax(pairs[0]) == np.argmax(pairs[1]))
         metrics += all(one[name] == other[name] for name in one["metrics"])
     accuracies = {
         name: [sum(sample[name] for sample in samples) / len(samples) for samples in (ours, theirs)]

@@ -2,6 +2,18 @@
 
 from pathlib import Path
 
+from llamalab.evaluation.code.limits import Limits
+
+LIMITS = Limits(
+    cpu_seconds=1,
+    wall_seconds=1.5,
+    memory_bytes=2**28,
+    file_bytes=2**22,
+    disk_bytes=2**24,
+    open_files=32,
+    threads=16,
+)
+
 
 def open_to_all(path: Path) -> None:
     """Takes away the file modes that would keep another user out, so that something else has to."""

@@ -9,12 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hostile_programs import open_to_all
+from hostile_programs import LIMITS, open_to_all
 
 import llamalab
 from llamalab.evaluation.code import sandbox
 from llamalab.evaluation.code.launcher.confinement import LAYERS
-from llamalab.evaluation.code.limits import Limits
 
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -109,20 +108,11 @@ def test_the_kernel_refuses_what_could_do_harm(tmp_path: Path, layers: tuple[str
 
 def test_a_python_below_tmp_is_confined_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """The private root has a /tmp of its own, and a virtual environment may lie below the real one."""
-    limits = Limits(
-        cpu_seconds=5,
-        wall_seconds=10,
-        memory_bytes=2**30,
-        file_bytes=2**20,
-        disk_bytes=2**20,
-        open_files=32,
-        threads=16,
-    )
     facts, usual = [], sandbox._import_folders()
     with tempfile.TemporaryDirectory(dir="/tmp") as below_tmp:
         for more in ([], [below_tmp]):
             monkeypatch.setattr(sandbox, "_import_folders", lambda more=more: [*usual, *more])
-            launcher = sandbox.Launcher(limits, LAYERS)
+            launcher = sandbox.Launcher(LIMITS, LAYERS)
             facts.append(launcher.facts)
             launcher.close()
     assert facts[0] == facts[1]

@@ -6,20 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_programs import HOSTILE, open_to_all
+from hostile_programs import HOSTILE, LIMITS, open_to_all
 
-from llamalab.evaluation.code.limits import Limits
 from llamalab.evaluation.code.sandbox import Launcher, Sandbox
 
-LIMITS = Limits(
-    cpu_seconds=1,
-    wall_seconds=1.5,
-    memory_bytes=2**28,
-    file_bytes=2**22,
-    disk_bytes=2**24,
-    open_files=32,
-    threads=16,
-)
 GOOD = ("import fractions, difflib\ndef f(): return 1", "open('here', 'w').write('x')\nassert f() == 1")
 FAILING_TEST = "x = 1\nassert x == 2, 'wrong'\nx = 2\nx = 3\n"
 # What a container without rights, another machine or an old kernel leaves of the protection.

@@ -17,7 +17,6 @@ import argparse
 import gc
 import json
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -106,7 +105,8 @@ def part_of(requests: list[Instance], share: float) -> list[Instance]:
 def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
     """How the answers compare: the same choice (or text) in how many documents, the largest difference in nats."""
     if requests[0].request_type == "generate_until":
-        same = sum(_seen(one) == _seen(other) for one, other in zip(ours, theirs, strict=True))
+        # HFLM decodes new tokens alone, which loses the space before the first word
+        same = sum(one.lstrip(" ") == other.lstrip(" ") for one, other in zip(ours, theirs, strict=True))
         return {"documents": len(requests), "same": same, "largest_difference": None}
     scores: dict[str, list[tuple[float, float]]] = {}
     for request, one, other in zip(requests, ours, theirs, strict=True):
@@ -114,11 +114,6 @@ def agreement(requests: list[Instance], ours: list[Any], theirs: list[Any]) -> d
     same = sum(len(set(np.argmax(pairs, axis=0))) == 1 for pairs in scores.values())
     largest = max(abs(a - b) for pairs in scores.values() for a, b in pairs)
     return {"documents": len(scores), "same": same, "largest_difference": largest}
-
-
-def _seen(text: str) -> str:
-    """HFLM decodes new tokens alone, which loses the first space, and marks every byte that forms no character."""
-    return re.sub("\ufffd+", "\ufffd", text.lstrip(" "))
 
 
 def compare(ours: CheckpointLM, peer: HFLM, requests: list[Instance], args: argparse.Namespace) -> dict[str, Any]:

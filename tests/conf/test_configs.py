@@ -70,23 +70,40 @@ def test_every_verb_composes_with_its_defaults(verb):
     assert len(inspect.signature(importlib.import_module(VERBS[verb].module).run).parameters) == 1
 
 
-@pytest.mark.parametrize(("group", "choice"), choices())
-def test_every_choice_composes_and_fits_its_constructors(group, choice):
-    verbs = verbs_of(group)
-    if group in ELSEWHERE:
-        assert not verbs
-        config = OmegaConf.load(CONF / group / f"{choice}.yaml")
-        if group == "source":
-            check_targets(OmegaConf.to_container(config, resolve=False))
-        return
-    assert verbs, f"no verb offers {group}"
-    own = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())
-    given = [f"{group}.{key}=somewhere" for key, value in own.items() if value == "???"]
-    for verb in verbs:
-        config = composed(verb, f"{group}={choice}", *given)
-        check_targets(config)
-        if group != "experiments":
-            assert own.keys() - {"defaults"} <= set(OmegaConf.select(config, group.replace("/", ".")))
+def together(verb: str) -> list[dict[str, str]]:
+    """Choices such that each one that a verb offers is in one of them; those of different groups share a composition.
+
+    A study chooses for other groups, and a nested group depends on the choice around it, so these stay alone.
+    """
+    offered: dict[str, list[str]] = {}
+    for group, choice in choices():
+        if group not in ELSEWHERE and verb in verbs_of(group):
+            offered.setdefault(group, []).append(choice)
+    alone = [group for group in offered if group == "experiments" or "/" in group]
+    found = [{group: choice} for group in alone for choice in offered.pop(group)]
+    longest = max(map(len, offered.values()), default=0)
+    found += [{group: names[i % len(names)] for group, names in offered.items()} for i in range(longest)]
+    return found
+
+
+@pytest.mark.parametrize(("verb", "chosen"), [(verb, chosen) for verb in VERBS for chosen in together(verb)])
+def test_every_choice_composes_and_fits_its_constructors(verb, chosen):
+    own = {group: yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) for group, choice in chosen.items()}
+    given = [f"{group}.{key}=somewhere" for group, keys in own.items() for key in keys if keys[key] == "???"]
+    config = composed(verb, *(f"{group}={choice}" for group, choice in chosen.items()), *given)
+    check_targets(config)
+    for group in chosen.keys() - {"experiments"}:
+        assert own[group].keys() - {"defaults"} <= set(OmegaConf.select(config, group.replace("/", ".")))
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in choices()}))
+def test_every_group_is_offered_by_a_verb_or_is_known_not_to_be(group):
+    assert bool(verbs_of(group)) == (group not in ELSEWHERE)
+
+
+@pytest.mark.parametrize("choice", [choice for group, choice in choices() if group == "source"])
+def test_every_source_fits_its_constructors(choice):
+    check_targets(OmegaConf.to_container(OmegaConf.load(CONF / f"source/{choice}.yaml"), resolve=False))
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in choices() if group == "scale"])

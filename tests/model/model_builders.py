@@ -1,5 +1,7 @@
 """Models built as users build them: composed from the YAML files in conf/ and instantiated by Hydra."""
 
+import copy
+import functools
 import itertools
 from pathlib import Path
 
@@ -61,6 +63,11 @@ def combinations() -> list[list[str]]:
 
 def compose_model(*overrides: str) -> DictConfig:
     """The model's part of a training config."""
+    return copy.deepcopy(_composed(*overrides))
+
+
+@functools.cache  # many tests build the same model, and composing it takes longer than most of them
+def _composed(*overrides: str) -> DictConfig:
     defaults = [
         "_self_",
         {"scale": "smoke"},

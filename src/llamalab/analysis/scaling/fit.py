@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 from llamalab.analysis.scaling.law import Floats, ScalingLaw
 from llamalab.analysis.scaling.objective import NAMES, Objective
@@ -37,6 +38,8 @@ HOFFMANN_GRID = StartGrid(
     beta=(0, 0.5, 1, 1.5, 2),
 )
 HOFFMANN_DELTA = 1e-3
+# The linear algebra inside L-BFGS, loaded with scipy above: on matrices of five rows its threads only spin.
+LINEAR_ALGEBRA = ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -147,17 +150,18 @@ def best_starts(objective: Objective, settings: FitSettings, bounds: Floats, tri
 
 def search(objective: Objective, starts: Floats, bounds: Floats) -> tuple[Floats, float]:
     """The lowest of the minima that L-BFGS finds from the starts (S 5): its point (5) and its value."""
-    found = [
-        minimize(
-            objective.value_and_gradient,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000, "maxfun": 4000},
-        )
-        for start in starts
-    ]
+    with LINEAR_ALGEBRA.limit(limits=1, user_api="blas"):
+        found = [
+            minimize(
+                objective.value_and_gradient,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000, "maxfun": 4000},
+            )
+            for start in starts
+        ]
     best = min(found, key=lambda result: result.fun)
     return best.x, float(best.fun)
 

@@ -1,5 +1,6 @@
 """Fixtures and options that several rooms share."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first: a process that has done its share takes over others' last ones, which are then quick."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests' imports made stays to the end: the collector need not go through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,21 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from llamalab.analysis.statistics import compare_divergence, divergence_rate, holm
 from llamalab.common.errors import UserError
+
+
+def test_holm_is_that_of_statsmodels_to_the_bit():
+    generator = np.random.default_rng(0)
+    for size in range(1, 12):
+        p = generator.choice([*generator.uniform(size=size), 0.01, 0.01, 1.0], size=size)  # with ties
+        arms = [f"arm{number}" for number in range(size)]
+        assert list(holm(dict(zip(arms, p, strict=True)), arms).values()) == list(multipletests(p, method="holm")[1])
 
 
 def test_holm_by_hand():
